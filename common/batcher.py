@@ -1,0 +1,82 @@
+"""Self-clocking batches: one call under way, and what arrives meanwhile is the next batch.
+
+An idle batcher adds no delay, a busy one batches by itself, order is kept, and there is no timer (ARCHITECTURE 3.2).
+Edges use one per lane towards clue; clue uses one per shard towards Redis and one per lane towards the exchanges.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Batcher(Generic[T, R]):
+    """Contract: 1. items are sent in the order they were put; 2. at most one `send` runs at a time; 3. each item's
+    future gets the result at its place, or the exception that `send` raised; 4. an idle batcher owns no task.
+    """
+
+    __slots__ = ("_limit", "_loop", "_send", "_task", "_waiting")
+
+    def __init__(self, send: Callable[[list[T]], Awaitable[Sequence[R]]], *, limit: int) -> None:
+        self._send = send
+        self._limit = limit
+        self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def __len__(self) -> int:
+        """Items that wait for the next batch."""
+        return len(self._waiting)
+
+    @property
+    def idle(self) -> bool:
+        return self._task is None
+
+    def put(self, item: T) -> asyncio.Future[R]:
+        """Add one item; the future resolves with its result."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        future: asyncio.Future[R] = self._loop.create_future()
+        self._waiting.append((item, future))
+        if self._task is None:
+            self._task = self._loop.create_task(self._run())
+        return future
+
+    async def close(self) -> None:
+        """Wait until all that was put has been sent."""
+        while self._task is not None:
+            await asyncio.wait({self._task})
+
+    async def _run(self) -> None:
+        waiting = self._waiting
+        try:
+            while waiting:
+                batch = [waiting.popleft() for _ in range(min(len(waiting), self._limit))]
+                await self._send_one([item for item, _ in batch], [future for _, future in batch])
+        finally:
+            self._task = None
+
+    async def _send_one(self, items: list[T], futures: list[asyncio.Future[R]]) -> None:
+        try:
+            results = await self._send(items)
+            if len(results) != len(items):
+                raise AssertionError(f"{len(results)} results for {len(items)} items")
+        except asyncio.CancelledError:
+            for future in futures:
+                future.cancel()
+            raise
+        except Exception as error:
+            for future in futures:
+                if not future.done():
+                    future.set_exception(error)
+                    # A caller that went away leaves nobody to read it; those who wait still get it.
+                    future.exception()
+            return
+        for future, result in zip(futures, results, strict=True):
+            if not future.done():
+                future.set_result(result)

@@ -1,0 +1,70 @@
+"""gRPC as we use it: kept-alive channels and servers, each option with its reason, in one place."""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc
+import grpc.aio
+
+from common.errors import RemoteError
+
+LANE_HEADER = "x-lane"  # HAProxy hashes on it in both inner pools
+CONTROL_TOKEN_HEADER = "x-control-token"  # noqa: S105 - a header's name
+
+_MAX_MESSAGE = 32 * 1024 * 1024  # a replay of 1,000 entries at their largest
+
+_OPTIONS: list[tuple[str, int]] = [
+    # A dead peer is noticed within 10 + 5 s even when no call is under way (the seed: no keep-alive, connect per call).
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.max_send_message_length", _MAX_MESSAGE),
+    ("grpc.max_receive_message_length", _MAX_MESSAGE),
+]
+
+_CLIENT_OPTIONS: list[tuple[str, int]] = [
+    *_OPTIONS,
+    # Come back soon after a restart: the first retry after 100 ms, then at most each second.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    # Each of our channels is a connection of its own: lanes and links must not share one socket by accident.
+    ("grpc.use_local_subchannel_pool", 1),
+    # Our own retries carry the batch number; the library's would be invisible.
+    ("grpc.enable_retries", 0),
+    # Never through an http_proxy of the environment: these are inner addresses.
+    ("grpc.enable_http_proxy", 0),
+]
+
+_SERVER_OPTIONS: list[tuple[str, int]] = [
+    *_OPTIONS,
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+    # Two processes on one port would split the lanes in silence.
+    ("grpc.so_reuseport", 0),
+]
+
+
+def channel(address: str) -> grpc.aio.Channel:
+    """A kept-alive channel to HOST:PORT; it connects by itself, now and after every loss."""
+    return grpc.aio.insecure_channel(address, options=_CLIENT_OPTIONS)
+
+
+def server() -> grpc.aio.Server:
+    return grpc.aio.server(options=_SERVER_OPTIONS)
+
+
+def lane_metadata(lane: int, attempt: int = 1) -> tuple[tuple[str, str], ...]:
+    """Metadata that HAProxy balances on. A retry hashes differently, so that it can meet another server."""
+    return ((LANE_HEADER, str(lane) if attempt == 1 else f"{lane}.{attempt}"),)
+
+
+def remote_error(remote: str, operation: str, error: BaseException) -> RemoteError:
+    """The border: a gRPC (or time-out) error as ours."""
+    if isinstance(error, grpc.aio.AioRpcError):
+        return RemoteError(remote, operation, f"{error.code().name}: {error.details()}")
+    if isinstance(error, (asyncio.TimeoutError, TimeoutError)):
+        return RemoteError(remote, operation, "timed out")
+    return RemoteError(remote, operation, f"{type(error).__name__}: {error}")

@@ -1,0 +1,24 @@
+"""Build hook: compile proto/ into common/pb/ before the packages are collected (wheel and editable install alike)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from setuptools import setup
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).resolve().parent
+
+
+class BuildWithProto(build_py):
+    def run(self) -> None:
+        from grpc_tools import protoc
+
+        sources = sorted((ROOT / "proto").rglob("*.proto"))
+        arguments = ["protoc", f"-I{ROOT / 'proto'}", f"--python_out={ROOT}", f"--pyi_out={ROOT}", f"--grpc_python_out={ROOT}"]
+        if protoc.main(arguments + [str(source) for source in sources]) != 0:
+            raise SystemExit("proto/: protoc failed; its message is above")
+        super().run()
+
+
+setup(cmdclass={"build_py": BuildWithProto})
