@@ -1,4 +1,4 @@
-"""Our error tree. Foreign errors (sockets, Redis, gRPC) become these once, at the border, and carry the remote's name."""
+"""Our error tree. Foreign errors (sockets, Redis, gRPC) become these once, at the border, with the remote named."""
 
 from __future__ import annotations
 

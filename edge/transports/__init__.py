@@ -1,0 +1,1 @@
+"""Sockets below the connection: lines in, bytes out, close; nothing else."""

@@ -1,0 +1,439 @@
+"""Follows channels: interest on every link, entries into the log's order, holes filled from the log.
+
+The guarantee (ARCHITECTURE 3.6): from `begin` on, `deliver` gets each entry of the channel's log once, in order,
+whatever links, exchanges and clues do; only what has left the log is missing, and that is counted and logged.
+
+How: deliveries go through the channel's Sequencer. A hole waits a moment (two exchanges overtake each other) and is
+then replayed. What no hole shows, the newest entries, is found by comparing heads: when a link comes or goes, when an
+exchange falls silent or dropped something, when a confirmation came late, and now and then. While an exchange that
+should be linked is not, heads are compared every second (degraded).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from google.protobuf.message import DecodeError
+
+from common import backoff
+from common.clock import Clock
+from common.errors import RemoteError
+from common.log import Log
+from common.metrics import Metrics
+from common.pb import chat_pb2, clue_pb2
+from edge.exchange_link import ExchangeLink, Listener
+from edge.sequencer import Ready, Sequencer
+
+Deliver = Callable[[str, list[tuple[int, chat_pb2.Publication]]], None]
+
+
+class Links(Protocol):
+    """What ExchangeLinks does."""
+
+    def attach(self, listener: Listener) -> None: ...
+    def live(self) -> Collection[ExchangeLink]: ...
+    def announce(self, channels: Collection[str]) -> asyncio.Future[Any]: ...
+    def withdraw(self, channels: Collection[str]) -> None: ...
+
+
+class Clue(Protocol):
+    """What ClueClient does."""
+
+    async def replay(self, channel: str, after_seq: int, limit: int = 0) -> clue_pb2.ReplayReply:
+        """Raises RemoteError."""
+
+    async def heads(self, channels: Sequence[str]) -> dict[str, int | None]:
+        """None: not known, ask again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Seconds, unless named otherwise."""
+
+    tick: float = 0.5  # how often the periodic work looks around
+    confirm: float = 1.0  # how long `open` waits for the links
+    linger: float = 10.0  # interest outlives the last member by this
+    overtake: float = 0.05  # a hole younger than this may be two exchanges overtaking each other
+    silent: float = 3.0  # an exchange sends at least a heartbeat a second
+    poll: float = 1.0  # between comparisons while degraded, or while heads could not be had
+    hygiene: float = 30.0  # between comparisons when all is well
+    retry_first: float = 0.1
+    retry_max: float = 2.0
+    heads: int = 500  # channels of one comparison
+    page: int = 500  # entries of one replay
+    replays: int = 16  # replays under way at once
+
+
+class _Followed:
+    """One channel. A new object when it is followed again: work for an old one is recognized and dropped."""
+
+    __slots__ = ("confirmed", "name", "released_at", "repair", "sequencer", "settled")
+
+    def __init__(self, name: str, confirmed: asyncio.Future[Any]) -> None:
+        self.name = name
+        self.sequencer = Sequencer()
+        self.confirmed = confirmed  # by every link that there was
+        self.settled = False  # confirmed, or waited for long enough
+        self.released_at: float | None = None  # no member since then
+        self.repair: asyncio.Task[None] | None = None
+
+
+class Follower:
+    """Use: `await open(channel)`, ask clue for the facts, `begin(channel, head)`; when the last member left,
+    `release(channel)`. `run` does the periodic work and must be running.
+    """
+
+    def __init__(
+        self,
+        links: Links,
+        clue: Clue,
+        deliver: Deliver,
+        *,
+        metrics: Metrics,
+        log: Log,
+        clock: Clock,
+        bounds: Bounds | None = None,
+    ) -> None:
+        self._links = links
+        self._clue = clue
+        self._deliver = deliver
+        self._metrics = metrics
+        self._counters = metrics.counters
+        self._log = log
+        self._clock = clock
+        self._bounds = bounds or Bounds()
+        self._channels: dict[str, _Followed] = {}
+        self._released: deque[tuple[float, _Followed]] = deque()  # in order of time
+        self._expected: set[tuple[str, int]] = set()  # exchanges of the directory: (instance, run)
+        self._missing: tuple[str, ...] = ()  # why we are degraded; empty: we are not
+        self._silent: set[ExchangeLink] = set()
+        self._unsure: set[str] = set()  # channels whose heads are to be compared
+        self._wake = asyncio.Event()
+        self._repairs: set[asyncio.Task[None]] = set()
+        self._replaying = asyncio.Semaphore(self._bounds.replays)
+        links.attach(self)
+        metrics.gauge("follower.channels", lambda: len(self._channels))
+        metrics.gauge("follower.repairs", lambda: len(self._repairs))
+        metrics.gauge("follower.degraded", lambda: 1 if self._missing else 0)
+
+    # -- what connections ask -----------------------------------------------------------------------------------
+
+    async def open(self, channel: str) -> None:
+        """Announce interest and wait until the links hold it, at most about a second: facts asked for after this and
+        what is delivered meet without a gap. A confirmation that comes later is followed by a comparison of heads.
+        """
+        followed = self._follow(channel)
+        followed.released_at = None
+        if followed.settled:
+            return
+        await asyncio.wait({followed.confirmed}, timeout=self._bounds.confirm)
+        self._settle(followed)
+
+    def is_following(self, channel: str) -> bool:
+        """`open` would return at once."""
+        followed = self._channels.get(channel)
+        return followed is not None and followed.settled
+
+    def begin(self, channel: str, head: int) -> None:
+        """A member was admitted, and the log stood at `head` when it was asked for. The first member's head is where
+        delivery begins; may call `deliver` before it returns. Also takes back a `release`.
+        """
+        followed = self._follow(channel)
+        followed.released_at = None
+        if not followed.settled:
+            # Interest had lapsed meanwhile: `head` is older than it.
+            self._settle(followed)
+            self._compare((channel,))
+        if not followed.sequencer.begun:
+            self._hand_out(followed, followed.sequencer.begin(head, self._clock.monotonic()))
+
+    def release(self, channel: str) -> None:
+        """No member is left. Interest lingers, since people come back; no-op for a channel that is not followed."""
+        followed = self._channels.get(channel)
+        if followed is not None:
+            followed.released_at = self._clock.monotonic()
+            self._released.append((followed.released_at, followed))
+
+    def directory(self, directory: clue_pb2.Directory) -> None:
+        """Which exchanges should be linked."""
+        if directory.available:
+            self._expected = {
+                (s.instance, s.run) for s in directory.services if s.service == "exchange" and not s.draining
+            }
+
+    def snapshot(self) -> dict[str, Any]:
+        """For `status`, `verify` and people."""
+        return {
+            "channels": {
+                name: {
+                    "last": followed.sequencer.last,
+                    "held": followed.sequencer.held,
+                    "behind": followed.sequencer.hole_since is not None,
+                    "released": followed.released_at is not None,
+                }
+                for name, followed in self._channels.items()
+            },
+            "links": [link.remote for link in self._links.live()],
+            "missing": list(self._missing),
+        }
+
+    # -- what links bring ---------------------------------------------------------------------------------------
+
+    def on_delivery(self, link: ExchangeLink, channels: Sequence[chat_pb2.ChannelEntries]) -> None:
+        now = self._clock.monotonic()
+        for piece in channels:
+            followed = self._channels.get(piece.channel)
+            if followed is None:
+                self._counters["follower.strays"] += 1
+                continue
+            try:
+                entries = chat_pb2.Entries.FromString(piece.entries).entry
+            except DecodeError:
+                self._undecodable(piece.channel, link.remote)
+                self._compare((piece.channel,))
+                continue
+            self._hand_out(followed, followed.sequencer.feed(entries, now))
+
+    def on_up(self, link: ExchangeLink) -> None:
+        self._compare(self._channels)
+
+    def on_down(self, link: ExchangeLink) -> None:
+        self._silent.discard(link)
+        self._compare(self._channels)
+
+    def on_dropped(self, link: ExchangeLink, deliveries: int) -> None:
+        self._compare(self._channels)
+
+    # -- periodic work ------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        bounds, clock = self._bounds, self._clock
+        compared_at = clock.monotonic()
+        jitter = random.uniform(0.75, 1.25)
+        try:
+            while True:
+                now = clock.monotonic()
+                self._withdraw_lingering(now)
+                self._watch(now)
+                if now - compared_at >= (bounds.poll if self._missing else bounds.hygiene * jitter):
+                    jitter = random.uniform(0.75, 1.25)
+                    self._unsure.update(self._channels)
+                    compared_at = now
+                if self._unsure and not await self._compare_heads():
+                    # Heads that could not be had: not at once again.
+                    await clock.sleep(bounds.poll * random.uniform(0.5, 1.0))
+                await self._pause()
+        finally:
+            for task in self._repairs:
+                task.cancel()
+            await asyncio.gather(*self._repairs, return_exceptions=True)
+
+    async def _pause(self) -> None:
+        try:
+            async with asyncio.timeout(self._bounds.tick):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+        self._wake.clear()
+
+    def _withdraw_lingering(self, now: float) -> None:
+        due = now - self._bounds.linger
+        gone: list[str] = []
+        while self._released and self._released[0][0] <= due:
+            released_at, followed = self._released.popleft()
+            # A later release has an entry of its own.
+            if followed.released_at == released_at and self._is_current(followed):
+                del self._channels[followed.name]
+                gone.append(followed.name)
+        if gone:
+            self._links.withdraw(gone)
+            self._metrics.count("follower.withdrawn", len(gone))
+
+    def _watch(self, now: float) -> None:
+        """Which exchanges do we not hear?"""
+        live = self._links.live()
+        silent = {link for link in live if now - link.last_heard > self._bounds.silent}
+        for link in silent - self._silent:
+            self._metrics.count("links.silent")
+            self._log.warning("exchange_silent", remote=link.remote, operation="deliver", cause="no heartbeat")
+            self._compare(self._channels)
+        self._silent = silent
+        heard = {(link.instance, link.run) for link in live if link not in silent}
+        missing = tuple(sorted(instance for instance, _ in self._expected - heard))
+        if not missing and not heard:
+            missing = ("every exchange",)
+        if missing and missing != self._missing:
+            self._log.warning("degraded", missing=",".join(missing), operation="deliver", cause="polling instead")
+        if self._missing and not missing:
+            self._log.info("recovered", heard=",".join(sorted(instance for instance, _ in heard)))
+            self._compare(self._channels)
+        self._missing = missing
+
+    # -- heads --------------------------------------------------------------------------------------------------
+
+    def _compare(self, channels: Collection[str]) -> None:
+        """Soon compare what we have of `channels` with the log."""
+        self._unsure.update(channels)
+        self._wake.set()
+
+    def _settle(self, followed: _Followed) -> None:
+        """Nobody waits for the links any longer. What is published before they confirm is found in the log."""
+        if followed.settled:
+            return
+        followed.settled = True
+        if not followed.confirmed.done():
+            self._metrics.count("follower.unconfirmed")
+            followed.confirmed.add_done_callback(lambda _: self._compare((followed.name,)))
+
+    async def _compare_heads(self) -> bool:
+        """Compare the heads of all that is unsure. False: some could not be had, and stay unsure."""
+        names, self._unsure = [name for name in self._unsure if name in self._channels], set()
+        complete = True
+        for start in range(0, len(names), self._bounds.heads):
+            batch = names[start : start + self._bounds.heads]
+            asked = {name: self._channels[name] for name in batch if name in self._channels}
+            heads = await self._clue.heads(batch)
+            for name, followed in asked.items():
+                head = heads.get(name)
+                if not self._is_current(followed):
+                    continue
+                if head is None:
+                    complete = False
+                    self._unsure.add(name)
+                    self._counters["follower.heads_unknown"] += 1
+                else:
+                    self._head(followed, head)
+        return complete
+
+    def _head(self, followed: _Followed, head: int) -> None:
+        sequencer = followed.sequencer
+        self._counters["follower.heads_compared"] += 1
+        if sequencer.head(head, self._clock.monotonic()):
+            self._counters["follower.heads_behind"] += 1
+            self._check(followed)
+        elif head < sequencer.last:
+            # Normal on a busy channel; for good, when a shard lost its newest writes: its log then goes on higher.
+            self._counters["follower.heads_lower"] += 1
+
+    # -- holes --------------------------------------------------------------------------------------------------
+
+    def _check(self, followed: _Followed) -> None:
+        """See to it that a hole is filled: one repair for each channel."""
+        if followed.sequencer.hole_since is None or followed.repair is not None:
+            return
+        self._counters["follower.holes"] += 1
+        task = followed.repair = asyncio.get_running_loop().create_task(self._fill(followed))
+        self._repairs.add(task)
+        task.add_done_callback(lambda done: self._repaired(followed, done))
+
+    async def _fill(self, followed: _Followed) -> None:
+        sequencer, clock, bounds = followed.sequencer, self._clock, self._bounds
+        delays = backoff.delays(bounds.retry_first, bounds.retry_max)
+        while sequencer.hole_since is not None and self._is_current(followed):
+            young = sequencer.hole_since + bounds.overtake - clock.monotonic()
+            if young > 0:
+                await clock.sleep(young)
+                continue
+            async with self._replaying:
+                understood = await self._replay(followed)
+            if understood:
+                delays = backoff.delays(bounds.retry_first, bounds.retry_max)
+            else:
+                self._metrics.count("follower.replay_failures")
+                await clock.sleep(next(delays))
+
+    async def _replay(self, followed: _Followed) -> bool:
+        """One page. False: it could not be had."""
+        sequencer, name = followed.sequencer, followed.name
+        mark, after = sequencer.asking(), sequencer.last
+        try:
+            reply = await self._clue.replay(name, after, self._bounds.page)
+        except RemoteError as error:
+            self._log.warning(
+                "replay_failed", remote=error.remote, operation=error.operation, channel=name, cause=error.cause
+            )
+            return False
+        if not self._is_current(followed):
+            return True
+        try:
+            entries = chat_pb2.Entries.FromString(reply.entries).entry
+        except DecodeError:
+            self._undecodable(name, "clue")
+            return False
+        if not reply.available or (reply.more and not entries):
+            self._log.warning("replay_failed", operation="Replay", channel=name, cause="its shard did not answer")
+            return False
+        self._counters["follower.replays"] += 1
+        self._counters["follower.replayed"] += len(entries)
+        self._hand_out(followed, sequencer.replayed(entries, mark, reply.more, self._clock.monotonic()))
+        return True
+
+    def _repaired(self, followed: _Followed, task: asyncio.Task[None]) -> None:
+        self._repairs.discard(task)
+        followed.repair = None
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._metrics.count("bugs")
+            self._log.error("repair_failed", operation="replay", channel=followed.name, cause=repr(error))
+            self._compare((followed.name,))
+
+    # -- out ----------------------------------------------------------------------------------------------------
+
+    def _hand_out(self, followed: _Followed, ready: list[Ready]) -> None:
+        sequencer = followed.sequencer
+        if sequencer.repeats or sequencer.overflowed or sequencer.losses:
+            self._account(followed)
+        if ready:
+            publications = []
+            parse = chat_pb2.Publication.FromString
+            for seq, raw in ready:
+                try:
+                    publications.append((seq, parse(raw)))
+                except DecodeError:
+                    self._undecodable(followed.name, f"seq {seq}")
+            self._counters["follower.delivered"] += len(publications)
+            if publications:
+                try:
+                    self._deliver(followed.name, publications)
+                except Exception:
+                    self._metrics.count("bugs")
+                    self._log.error("deliver_failed", trace=True, operation="broadcast", channel=followed.name)
+        if sequencer.hole_since is not None:
+            self._check(followed)
+
+    def _account(self, followed: _Followed) -> None:
+        sequencer = followed.sequencer
+        self._counters["follower.repeats"] += sequencer.repeats
+        self._counters["follower.overflowed"] += sequencer.overflowed
+        sequencer.repeats = sequencer.overflowed = 0
+        for loss in sequencer.losses:
+            self._counters["follower.losses"] += 1
+            self._log.warning(
+                "entries_lost",
+                operation="replay",
+                channel=followed.name,
+                after=loss.after,
+                before=loss.before,
+                cause=f"no longer in the log: readers of {followed.name} may miss lines",
+            )
+        sequencer.losses.clear()
+
+    def _undecodable(self, channel: str, source: str) -> None:
+        self._counters["follower.undecodable"] += 1
+        self._log.warning("undecodable", remote=source, operation="deliver", channel=channel, cause="not a protobuf")
+
+    # -- who is followed ----------------------------------------------------------------------------------------
+
+    def _follow(self, channel: str) -> _Followed:
+        followed = self._channels.get(channel)
+        if followed is None:
+            followed = self._channels[channel] = _Followed(channel, self._links.announce((channel,)))
+        return followed
+
+    def _is_current(self, followed: _Followed) -> bool:
+        return self._channels.get(followed.name) is followed

@@ -1,0 +1,97 @@
+"""common/batcher.py: one call under way, order kept, every future answered."""
+
+import asyncio
+
+import pytest
+
+from common.batcher import Batcher
+
+
+async def test_an_idle_batcher_sends_at_once():
+    """The first item does not wait for company."""
+    sent = []
+
+    async def send(items):
+        sent.append(list(items))
+        return items
+
+    assert await Batcher(send, limit=10).put(1) == 1
+    assert sent == [[1]]
+
+
+async def test_what_arrives_during_a_call_is_the_next_batch():
+    """While one call is under way, items gather, and keep their order."""
+    sent, gate = [], asyncio.Event()
+
+    async def send(items):
+        sent.append(list(items))
+        await gate.wait()
+        return [item * 10 for item in items]
+
+    batcher = Batcher(send, limit=10)
+    first = batcher.put(1)
+    await asyncio.sleep(0)
+    rest = [batcher.put(n) for n in (2, 3, 4)]
+    gate.set()
+    assert await asyncio.gather(first, *rest) == [10, 20, 30, 40]
+    assert sent == [[1], [2, 3, 4]]
+
+
+async def test_a_batch_is_bounded():
+    """More items than the limit go in several calls, in order."""
+    sent = []
+
+    async def send(items):
+        sent.append(list(items))
+        return items
+
+    batcher = Batcher(send, limit=2)
+    await asyncio.gather(*(batcher.put(n) for n in range(5)))
+    assert sent == [[0, 1], [2, 3], [4]]
+
+
+async def test_an_error_reaches_those_of_its_batch_only():
+    """A failed call fails its own items; the next batch goes out as usual."""
+    calls = 0
+
+    async def send(items):
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise ConnectionError("gone")
+        return items
+
+    batcher = Batcher(send, limit=1)
+    bad, good = batcher.put(1), batcher.put(2)
+    with pytest.raises(ConnectionError):
+        await bad
+    assert await good == 2
+    await batcher.close()
+    assert batcher.idle
+
+
+async def test_a_caller_that_went_away_disturbs_nobody():
+    """A cancelled future is passed over; its neighbours get their results."""
+
+    async def send(items):
+        await asyncio.sleep(0)
+        return items
+
+    batcher = Batcher(send, limit=10)
+    gone, here = batcher.put(1), batcher.put(2)
+    gone.cancel()
+    assert await here == 2
+
+
+async def test_a_wrong_number_of_results_fails_the_batch():
+    """Results are matched by place, so a short answer must not shift them."""
+
+    async def send(items):
+        return items[:-1]
+
+    batcher = Batcher(send, limit=10)
+    one, two = batcher.put(1), batcher.put(2)
+    with pytest.raises(AssertionError):
+        await one
+    with pytest.raises(AssertionError):
+        await two

@@ -1,0 +1,216 @@
+"""edge/hub.py: every member once, in order, the sender not at all; nobody waits for a slow one."""
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+
+from common.metrics import Metrics
+from common.pb.chat_pb2 import Chatter, Line, Publication
+from edge import hub as hub_module
+from edge.hub import Hub
+from edge.render import Capability
+
+RUN = 77
+
+
+class Member:
+    """A connection as the hub sees it; keeps what was written to it."""
+
+    def __init__(self, number=0, capabilities=Capability(0), websocket=False):
+        self.session = SimpleNamespace(number=number, capabilities=capabilities)
+        self.written = []
+        self.closed = False
+        self.transport = SimpleNamespace(websocket=websocket, write=self.written.append)
+
+    @property
+    def texts(self):
+        """The texts of the PRIVMSGs it got, in order."""
+        lines = b"".join(self.written).split(b"\r\n")
+        return [line.partition(b" PRIVMSG #c :")[2].decode() for line in lines if b"PRIVMSG" in line]
+
+
+def line(text, *, session=0, run=1):
+    return Publication(
+        id=text, line=Line(text=text, author=Chatter(login="bob", user_id=1), edge_run=run, session=session)
+    )
+
+
+@pytest.fixture
+async def hub():
+    return Hub(RUN, Metrics(), coalesce_max_s=0.01)
+
+
+async def settle(hub):
+    """Until no channel has a pass under way or a timer set."""
+    async with asyncio.timeout(5):
+        while any(c._pass or c._timer or c._pending for c in hub.channels.values()):
+            await asyncio.sleep(0.001)
+
+
+async def test_members_get_each_publication_once_in_order(hub):
+    """Two publishes before the loop turns are one write of two lines."""
+    member = Member()
+    hub.join("#c", member)
+    hub.publish("#c", [line("a")])
+    hub.publish("#c", [line("b"), line("c")])
+    await settle(hub)
+    assert member.texts == ["a", "b", "c"]
+    assert len(member.written) == 1
+
+
+async def test_the_sender_gets_all_but_its_own(hub):
+    """The sending connection is passed over for its own lines only; another of the same account is not."""
+    sender, other = Member(number=5), Member(number=6)
+    hub.sessions = {5: sender, 6: other}
+    for member in (sender, other):
+        hub.join("#c", member)
+    hub.publish("#c", [line("mine", session=5, run=RUN), line("theirs"), line("mine too", session=5, run=RUN)])
+    await settle(hub)
+    assert sender.texts == ["theirs"]
+    assert other.texts == ["mine", "theirs", "mine too"]
+
+
+async def test_a_session_number_of_another_edge_is_not_the_sender(hub):
+    """Session numbers repeat between edges; the run tells them apart."""
+    member = Member(number=5)
+    hub.sessions = {5: member}
+    hub.join("#c", member)
+    hub.publish("#c", [line("from elsewhere", session=5, run=RUN + 1)])
+    await settle(hub)
+    assert member.texts == ["from elsewhere"]
+
+
+async def test_each_variant_gets_its_own_bytes(hub):
+    """Tags only for those who asked; WebSocket members get frames."""
+    plain, tagged = Member(), Member(capabilities=Capability.TAGS)
+    framed = Member(capabilities=Capability.TAGS, websocket=True)
+    for member in (plain, tagged, framed):
+        hub.join("#c", member)
+    hub.publish("#c", [line("hi")])
+    await settle(hub)
+    assert b"".join(plain.written).startswith(b":bob!")
+    assert b"".join(tagged.written).startswith(b"@badge-info=")
+    assert b"".join(framed.written)[0] == 0x81
+    assert b"".join(framed.written).endswith(b"".join(tagged.written))
+
+
+async def test_large_channels_are_written_in_slices(hub, monkeypatch):
+    """Between two slices the loop serves others; all members are reached all the same."""
+    monkeypatch.setattr(hub_module, "SLICE", 10)
+    members = [Member() for _ in range(95)]
+    for member in members:
+        hub.join("#c", member)
+    hub.publish("#c", [line("a")])
+    await asyncio.sleep(0)
+    turns = 0
+    while any(not member.written for member in members):
+        turns += 1
+        await asyncio.sleep(0)
+    assert turns >= 9
+    assert all(member.texts == ["a"] for member in members)
+
+
+async def test_joining_and_leaving_during_a_pass_repeats_and_loses_nothing(hub, monkeypatch):
+    """The arrays are reordered while a pass walks over them; each who stays gets every line once."""
+    monkeypatch.setattr(hub_module, "SLICE", 7)
+    stay = [Member() for _ in range(50)]
+    leave = [Member() for _ in range(50)]
+    for pair in zip(stay, leave, strict=True):
+        for member in pair:
+            hub.join("#c", member)
+    hub.publish("#c", [line("a")])
+    await asyncio.sleep(0)
+    for member in leave:
+        hub.part("#c", member)
+        hub.join("#c", Member())
+        await asyncio.sleep(0)
+    hub.publish("#c", [line("b")])
+    await settle(hub)
+    assert all(member.texts == ["a", "b"] for member in stay)
+    assert all("b" not in member.texts for member in leave)
+
+
+async def test_nothing_follows_a_part(hub, monkeypatch):
+    """Who parts while a pass is under way gets nothing more of it."""
+    monkeypatch.setattr(hub_module, "SLICE", 1)
+    first, second = Member(), Member()
+    hub.join("#c", first)
+    hub.join("#c", second)
+    hub.publish("#c", [line("a")])
+    while not first.written:
+        await asyncio.sleep(0)
+    hub.part("#c", second)
+    await settle(hub)
+    assert second.texts == []
+
+
+async def test_a_socket_that_is_gone_does_not_stop_the_pass(hub):
+    """A write that raises is counted; the members after it are served."""
+    members = [Member() for _ in range(3)]
+
+    def gone(_):
+        raise RuntimeError("the handler is closed")
+
+    members[1].transport.write = gone
+    for member in members:
+        hub.join("#c", member)
+    hub.publish("#c", [line("a")])
+    await settle(hub)
+    assert [member.texts for member in members] == [["a"], [], ["a"]]
+    assert hub.metrics.counters["broadcast.closed"] == 1
+
+
+async def test_a_slow_member_is_passed_over_and_counted(hub):
+    """Suspended it gets nothing and is counted as skipped; resumed it gets what comes from then on."""
+    slow, quick = Member(), Member()
+    hub.join("#c", slow)
+    hub.join("#c", quick)
+    hub.channels["#c"].suspend(slow)
+    hub.publish("#c", [line("a"), line("b")])
+    await settle(hub)
+    hub.channels["#c"].resume(slow)
+    hub.publish("#c", [line("c")])
+    await settle(hub)
+    assert quick.texts == ["a", "b", "c"]
+    assert slow.texts == ["c"]
+    assert hub.metrics.counters["broadcast.skipped"] == 2
+
+
+async def test_a_change_of_capabilities_moves_the_member(hub):
+    """From then on it gets the other form, and still everything once."""
+    member = Member()
+    hub.join("#c", member)
+    hub.publish("#c", [line("a")])
+    await settle(hub)
+    member.session.capabilities = Capability.TAGS
+    hub.channels["#c"].regroup(member)
+    hub.publish("#c", [line("b")])
+    await settle(hub)
+    assert member.texts == ["a", "b"]
+    assert member.written[-1].startswith(b"@")
+
+
+async def test_first_and_last_are_told(hub):
+    """join answers whether it was the first, part whether it was the last; an empty channel is forgotten."""
+    one, two = Member(), Member()
+    assert hub.join("#c", one)
+    assert not hub.join("#c", two)
+    assert not hub.part("#c", one)
+    assert hub.part("#c", two)
+    assert hub.channels == {}
+
+
+async def test_a_busy_channel_is_coalesced(hub):
+    """Publications that come during a rest are one write."""
+    member = Member()
+    hub.join("#c", member)
+    hub.publish("#c", [line("0")])
+    await settle(hub)
+    hub.channels["#c"]._cost_s = 1.0  # as after an expensive pass; the bound makes it 10 ms
+    for number in range(1, 6):
+        hub.publish("#c", [line(str(number))])
+        await asyncio.sleep(0)
+    await settle(hub)
+    assert member.texts == [str(number) for number in range(6)]
+    assert len(member.written) == 2
