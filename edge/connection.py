@@ -240,7 +240,9 @@ class Connection:
     async def _open_and_join(self, channel: str) -> None:
         """First interest, then the facts: nothing falls between (ARCHITECTURE 3.6)."""
         await self._s.follower.open(channel)
-        if not self.closed:
+        if self.closed:
+            self._release_if_empty(channel)
+        else:
             self._ask_to_join(channel)
 
     def _ask_to_join(self, channel: str) -> None:
