@@ -1,0 +1,1 @@
+"""The load balancer's configuration as templates; `ops.haproxy` fills them in."""

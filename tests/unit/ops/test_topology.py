@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+
+import pytest
+
+from common.errors import ConfigError
+from ops.topology import Options, Topology, plan
+
+
+def laid_out(options: Options, *, haproxy: bool = True) -> Topology:
+    inner = count(20_000)
+
+    def public(port: int, option: str) -> int:
+        return port or next(inner)
+
+    return plan(
+        options, haproxy=haproxy, control_token="secret", inner_port=lambda: next(inner), public_port=public
+    )
+
+
+def test_with_haproxy_there_are_two_of_each() -> None:
+    stack = laid_out(Options())
+    assert (len(stack.edges), len(stack.clues), len(stack.exchanges), len(stack.redis_ports)) == (2, 2, 2, 2)
+
+
+def test_without_haproxy_there_is_one_of_each() -> None:
+    stack = laid_out(Options(), haproxy=False)
+    assert (len(stack.edges), len(stack.clues), len(stack.exchanges), stack.doors) == (1, 1, 1, None)
+
+
+def test_without_haproxy_users_ports_are_the_first_edges() -> None:
+    stack = laid_out(Options(edges=3), haproxy=False)
+    assert (stack.edges[0].irc_port, stack.edges[0].http_port) == (6667, 8080)
+    assert (stack.irc, stack.ws) == ("127.0.0.1:6667", "ws://127.0.0.1:8080")
+    assert 6667 not in [edge.irc_port for edge in stack.edges[1:]]
+
+
+def test_with_haproxy_users_ports_are_its_own() -> None:
+    stack = laid_out(Options())
+    assert stack.doors is not None
+    assert (stack.doors.irc.bind, stack.doors.http.bind) == ("127.0.0.1:6667", "127.0.0.1:8080")
+    assert [server.name for server in stack.doors.irc.servers] == ["edge-1", "edge-2"]
+
+
+def test_edges_and_exchanges_ask_the_clue_pool_and_clues_the_exchange_pool() -> None:
+    stack = laid_out(Options())
+    assert stack.doors is not None
+    asked = {edge.clue_address for edge in stack.edges} | {e.clue_address for e in stack.exchanges} | {stack.control}
+    assert asked == {stack.doors.clue.bind}
+    assert {clue.exchange_address for clue in stack.clues} == {stack.doors.exchange.bind}
+
+
+def test_without_haproxy_they_ask_each_other() -> None:
+    stack = laid_out(Options(), haproxy=False)
+    assert stack.edges[0].clue_address == f"127.0.0.1:{stack.clues[0].grpc_port}"
+    assert stack.clues[0].exchange_address == f"127.0.0.1:{stack.exchanges[0].grpc_port}"
+
+
+def test_no_port_is_used_twice() -> None:
+    stack = laid_out(Options(edges=4, redis_shards=3, tls_cert="c", tls_key="k"))
+    doors = stack.doors
+    assert doors is not None
+    used = [
+        int(door.bind.rpartition(":")[2])
+        for door in (doors.irc, doors.http, doors.ircs, doors.https, doors.clue, doors.exchange)
+        if door is not None
+    ]
+    used += [clue.grpc_port for clue in stack.clues] + [exchange.grpc_port for exchange in stack.exchanges]
+    used += [*stack.redis_ports]
+    for edge in stack.edges:
+        used += [edge.irc_port, edge.http_port, edge.link_port, edge.irc_tls_port, edge.https_port]
+    assert len(used) == len(set(used)) == 6 + 2 + 2 + 3 + 4 * 5
+
+
+def test_tls_is_on_the_usual_ports() -> None:
+    stack = laid_out(Options(tls_cert="c", tls_key="k"))
+    assert (stack.ircs, stack.wss) == ("127.0.0.1:6697", "wss://127.0.0.1:8443")
+    assert {edge.tls_cert for edge in stack.edges} == {"c"}
+
+
+def test_every_address_listens_when_asked_to_but_inner_ones_do_not() -> None:
+    """With tokens, users of other machines may come; Redis, clue and exchange stay on loopback."""
+    stack = laid_out(Options(host="0.0.0.0", auth="token"))
+    assert stack.doors is not None
+    assert stack.doors.irc.bind == "0.0.0.0:6667"
+    assert stack.irc == "127.0.0.1:6667"
+    assert {edge.host for edge in stack.edges} | {clue.grpc_host for clue in stack.clues} == {"127.0.0.1"}
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: Options(cluster="prod"), "a cluster is one of"),
+        (lambda: Options(edges=0), "--edges 0"),
+        (lambda: Options(redis_shards=33), "--redis-shards 33"),
+        (lambda: Options(host="192.0.2.1"), "--auth open"),
+        (lambda: Options(statsd="here"), "--statsd here"),
+        (lambda: laid_out(Options(clues=2), haproxy=False), "--clues 2 needs HAProxy"),
+        (lambda: laid_out(Options(exchanges=2), haproxy=False), "--exchanges 2 needs HAProxy"),
+    ],
+)
+def test_what_cannot_be_is_told_by_option(make: Callable[[], object], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        make()
