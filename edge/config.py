@@ -11,9 +11,10 @@ from common.errors import ConfigError
 class EdgeConfig:
     cluster: str = "main"
     instance: str = "edge-1"
-    host: str = "127.0.0.1"             # where users' sockets and the link listen
+    host: str = "127.0.0.1"             # where users' sockets listen
     irc_port: int = 6667                # 0: any free port
     http_port: int = 8080               # WebSocket and health; 0: any free port
+    link_host: str = "127.0.0.1"        # where the link listens: an inner address, never the public one
     link_port: int = 0                  # EdgeLink (gRPC), for exchanges; 0: any free port
     irc_tls_port: int = 6697            # used when a certificate is set; 0: any free port
     https_port: int = 8443              # likewise

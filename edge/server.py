@@ -101,7 +101,7 @@ class Edge:
         config, loop = self.config, asyncio.get_running_loop()
         link = rpc.server()
         exchange_pb2_grpc.add_EdgeLinkServicer_to_server(self.links, link)
-        link_port = link.add_insecure_port(f"{config.host}:{config.link_port}")
+        link_port = link.add_insecure_port(f"{config.link_host}:{config.link_port}")
         await link.start()
         stack.push_async_callback(link.stop, 1.0)
 
