@@ -1,0 +1,1 @@
+"""Clue: identity, policy, the channel log and the directory. The only service that reaches Redis."""

@@ -1,0 +1,64 @@
+"""Reading channels' logs: what came after a seq, and how far each one is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from clue import keys, scripts
+from clue.redis_shards import Shards
+from common.errors import RemoteError
+from common.pb import chat_pb2, clue_pb2
+
+PAGE = 500  # entries of one Replay at most
+
+
+class ChannelLogs:
+    def __init__(self, shards: Shards) -> None:
+        self._shards = shards
+
+    async def replay(self, channel: str, after_seq: int, limit: int) -> clue_pb2.ReplayReply:
+        """At most `limit` (0: PAGE) entries after `after_seq`; available=False when the shard did not answer."""
+        limit = min(limit or PAGE, PAGE)
+        try:
+            entries = await self._range(channel, f"({after_seq}", "+", limit + 1)
+        except RemoteError:
+            return clue_pb2.ReplayReply(available=False)
+        more = len(entries) > limit
+        return clue_pb2.ReplayReply(
+            entries=chat_pb2.Entries(entry=entries[:limit]).SerializeToString(), more=more, available=True
+        )
+
+    async def between(self, channel: str, first: int, last: int) -> list[chat_pb2.Entry]:
+        """The entries from `first` to `last`, both included. Raises RemoteError."""
+        return await self._range(channel, str(first), str(last), last - first + 1)
+
+    async def heads(self, channels: Sequence[str]) -> clue_pb2.HeadsReply:
+        """The newest seq of each, in order. One call a shard."""
+        by_shard: dict[object, list[int]] = {}
+        for i, channel in enumerate(channels):
+            by_shard.setdefault(self._shards.at(keys.of_channel(channel).head), []).append(i)
+        asked = [
+            (places, self._shards.at(keys.of_channel(channels[places[0]]).head).call(
+                [("HGET", keys.of_channel(channels[i]).head, "seq") for i in places]
+            ))
+            for places in by_shard.values()
+        ]  # fmt: skip
+        heads = [clue_pb2.Head(channel=channel, available=False) for channel in channels]
+        for places, future in asked:
+            try:
+                replies = await future
+            except RemoteError:
+                continue
+            for i, reply in zip(places, replies, strict=True):
+                if not isinstance(reply, RemoteError):
+                    heads[i].seq = int(reply or 0)
+                    heads[i].available = True
+        return clue_pb2.HeadsReply(heads=heads)
+
+    async def _range(self, channel: str, start: str, end: str, count: int) -> list[chat_pb2.Entry]:
+        shard = self._shards.at(keys.of_channel(channel).log)
+        found = await shard.call_one(scripts.replay(channel, start, end, count))
+        return [
+            chat_pb2.Entry(seq=int(number.partition(b"-")[0]), prev=int(fields[1]), publication=fields[3])
+            for number, fields in zip(found[::2], found[1::2], strict=True)
+        ]

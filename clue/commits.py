@@ -1,0 +1,173 @@
+"""Group commit: what waits for one channel's shard goes into its log with one commit.lua (ARCHITECTURE 3.2).
+
+A commit is open from its first group until the shard writes the pipeline that it is in; groups that come meanwhile join
+it. When the answer is there, its new entries are handed to the publisher at once, in the order of the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from clue import keys, scripts
+from clue.redis_shards import Shards
+from clue.scripts import Argument, Command
+from clue.verdict import Denial, from_code
+from common.clock import Clock
+from common.errors import RemoteError
+from common.pb import chat_pb2
+
+ITEMS = 1_000  # of one commit.lua, which keeps its server busy for about 10 ms with so many
+
+
+class Accepted(NamedTuple):
+    """A submission that may go into the log. Without a user id nothing more can hinder it; else commit.lua still looks
+    at the duplicate rule and at the floor in ms (over 1,000: slow mode).
+    """
+
+    publication: bytes
+    user_id: int | str = ""
+    floor_ms: int | str = ""
+    text_hash: bytes = b""
+
+
+@dataclass(slots=True)
+class Group:
+    """One batch's submissions of one channel, as decided on `version` of its state."""
+
+    edge_run: int
+    batch: int
+    version: str
+    decisions: list[Accepted | Denial]
+
+
+@dataclass(slots=True)
+class Stale:
+    """The channel's state has changed: nothing was done."""
+
+
+@dataclass(slots=True)
+class Superseded:
+    """A later batch of that edge was committed: nothing was done, nor ever will be."""
+
+
+@dataclass(slots=True)
+class Committed:
+    """`results`: for each item its seq or its denial. `repeat`: they are those of an earlier try of the batch."""
+
+    results: list[int | Denial]
+    repeat: bool
+    published: asyncio.Future[bool] | None  # of what was appended now; None: nothing was
+
+
+Outcome = Committed | Stale | Superseded
+
+
+class _Commit:
+    """One commit.lua that has not been written yet."""
+
+    __slots__ = ("channel", "groups", "size", "waiting")
+
+    def __init__(self, channel: str) -> None:
+        self.channel = channel
+        self.groups: list[Group] = []
+        self.waiting: list[asyncio.Future[Outcome]] = []
+        self.size = 0
+
+
+class Commits:
+    """`publish` takes a channel and a serialized Entries, and answers whether (a future) an exchange took them."""
+
+    def __init__(self, shards: Shards, clock: Clock, publish: Callable[[str, bytes], asyncio.Future[bool]]) -> None:
+        self._shards = shards
+        self._clock = clock
+        self._publish = publish
+        self._open: dict[str, _Commit] = {}
+
+    def put(self, channel: str, group: Group) -> asyncio.Future[Outcome]:
+        """Raises RemoteError (through the future) when the shard did not answer: it may be done or not."""
+        commit = self._open.get(channel)
+        if commit is None or commit.size + len(group.decisions) > ITEMS:
+            commit = _Commit(channel)
+            self._send(commit)
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        commit.groups.append(group)
+        commit.waiting.append(future)
+        commit.size += len(group.decisions)
+        return future
+
+    def _send(self, commit: _Commit) -> None:
+        self._open[commit.channel] = commit
+        call = self._shards.at(keys.of_channel(commit.channel).head).call((lambda: self._seal(commit),))
+        call.add_done_callback(lambda done: self._done(commit, done))
+
+    def _seal(self, commit: _Commit) -> Command:
+        """The moment the pipeline is written: who comes later goes into the next commit."""
+        self._close(commit)
+        # A caller that went away (its edge's deadline has passed) cannot be told: do not commit behind its back.
+        present = [i for i, future in enumerate(commit.waiting) if not future.done()]
+        if len(present) < len(commit.waiting):
+            commit.groups = [commit.groups[i] for i in present]
+            commit.waiting = [commit.waiting[i] for i in present]
+        groups = []
+        for group in commit.groups:
+            arguments: list[Argument] = [group.edge_run, group.batch, group.version, len(group.decisions)]
+            for decision in group.decisions:
+                if isinstance(decision, Denial):
+                    arguments += ("-", decision.code())
+                else:
+                    arguments.append("+")
+                    arguments += decision
+            groups.append(arguments)
+        return scripts.commit(commit.channel, self._clock.unix_ms(), groups)
+
+    def _close(self, commit: _Commit) -> None:
+        if self._open.get(commit.channel) is commit:
+            del self._open[commit.channel]
+
+    def _done(self, commit: _Commit, call: asyncio.Future[list[object]]) -> None:
+        self._close(commit)
+        error: BaseException | None = None
+        if call.cancelled():
+            error = RemoteError("redis", "commit", "the call was cancelled")
+        else:
+            error = call.exception()
+            if error is None and isinstance(call.result()[0], RemoteError):
+                error = call.result()[0]  # type: ignore[assignment]
+        if error is not None:
+            for future in commit.waiting:
+                if not future.done():
+                    future.set_exception(error)
+                    future.exception()
+            return
+        reply: list[bytes] = call.result()[0]  # type: ignore[assignment]
+        for future, outcome in zip(commit.waiting, self._outcomes(commit, reply), strict=True):
+            if not future.done():
+                future.set_result(outcome)
+
+    def _outcomes(self, commit: _Commit, reply: Sequence[bytes]) -> list[Outcome]:
+        prev = int(reply[0])
+        entries = chat_pb2.Entries()
+        outcomes: list[Outcome] = []
+        for group, text in zip(commit.groups, reply[1:], strict=True):
+            kind, *codes = text.decode().split(" ")
+            if kind == "V":
+                outcomes.append(Stale())
+            elif kind == "S":
+                outcomes.append(Superseded())
+            else:
+                results = [int(code) if code[0] != "-" else from_code(code[1:]) for code in codes]
+                outcomes.append(Committed(results, kind == "R", None))
+                if kind == "N":
+                    for decision, result in zip(group.decisions, results, strict=True):
+                        if isinstance(result, int) and isinstance(decision, Accepted):
+                            entries.entry.add(seq=result, prev=prev, publication=decision.publication)
+                            prev = result
+        if entries.entry:
+            published = self._publish(commit.channel, entries.SerializeToString())
+            for outcome in outcomes:
+                if isinstance(outcome, Committed) and not outcome.repeat:
+                    outcome.published = published
+        return outcomes

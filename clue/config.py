@@ -1,0 +1,34 @@
+"""Settings of one clue. Read from TALLGRASS_* by common.config; units and the meaning of zero stand behind each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from common.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class ClueConfig:
+    cluster: str = "main"  # also claimed on each Redis server: clusters share none
+    instance: str = "clue-1"
+    grpc_host: str = "127.0.0.1"  # where it listens
+    grpc_port: int = 4100  # 0: any free port
+    advertise_host: str = "127.0.0.1"  # what the directory tells others
+    redis_shards: tuple[str, ...] = (
+        "127.0.0.1:6379",
+    )  # HOST:PORT of plain servers; order and number are part of the data
+    redis_cluster: tuple[str, ...] = ()  # HOST:PORT of seeds of a Redis Cluster; set: redis_shards is not looked at
+    exchange_address: str = "127.0.0.1:4200"  # an exchange, or HAProxy in front of them
+    auth: str = "open"  # open: any nick with any token, created at first sight; token: only tokens that were added
+    limits: bool = True  # off (benches only): no rate limits, no 1 s floor, no duplicate rule
+    control_token: str = ""  # for operators' calls; empty: they are not served
+    statsd: str = ""  # HOST:PORT; empty: metrics stay in the process
+    log_level: str = "INFO"
+
+    def __post_init__(self) -> None:
+        if self.auth not in ("open", "token"):
+            raise ConfigError(f"TALLGRASS_AUTH={self.auth!r} cannot be used: it takes open or token")
+        if not self.redis_shards and not self.redis_cluster:
+            raise ConfigError("TALLGRASS_REDIS_SHARDS is empty: name at least one server, HOST:PORT")
+        if not 0 <= self.grpc_port <= 65_535:
+            raise ConfigError(f"TALLGRASS_GRPC_PORT={self.grpc_port} cannot be used: 0 to 65535, 0 is any free port")

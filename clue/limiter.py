@@ -1,0 +1,24 @@
+"""How many messages a user may send: the numbers, and which of them a message meets.
+
+Of the docs (a privileged message also fills the lower bound) and the measurement (it does not), we follow the docs
+(tmi_protocol section 9); that choice is allow.lua's one counter. The window is fixed, not sliding, as measured.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What an account may send. A bound of 0: no limit."""
+
+    ordinary: int = 20  # messages a window where the sender is not broadcaster, mod or VIP
+    privileged: int = 100  # messages a window where it is one of these
+    window_ms: int = 30_000
+    floor_ms: int = 1_000  # between two messages of an unprivileged user in one channel; 0: none
+    duplicates: bool = True  # refuse a text equal to the sender's last one there, for 30 s
+
+
+ON = Limits()
+OFF = Limits(ordinary=0, privileged=0, floor_ms=0, duplicates=False)

@@ -1,0 +1,77 @@
+"""A channel's facts: read when they are missing, kept while their version holds, the channel created at first sight."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from clue import keys, scripts
+from clue.facts import Channel, ChannelFacts, FactsCache, read_channel
+from clue.redis_shards import Shards
+from clue.users import Users, channel_owner
+from common.errors import RemoteError
+
+Wanted = Sequence[tuple[int, str]]  # user id and login of members
+
+
+class Rooms:
+    def __init__(self, shards: Shards, users: Users) -> None:
+        self.cache = FactsCache()
+        self._shards = shards
+        self._users = users
+
+    async def read(self, wanted: Mapping[str, Wanted]) -> dict[str, ChannelFacts | RemoteError]:
+        """Facts of channels (valid names) with some members, as they are now. One call a channel, all at once."""
+        calls = {
+            name: self._shards.at(keys.of_channel(name).head).call((scripts.facts(name, (i for i, _ in members)),))
+            for name, members in wanted.items()
+        }
+        found: dict[str, ChannelFacts | RemoteError] = {}
+        newcomers = []
+        for name, call in calls.items():
+            try:
+                reply = (await call)[0]
+            except RemoteError as error:
+                reply = error
+            if isinstance(reply, RemoteError):
+                found[name] = reply
+                continue
+            facts = read_channel(name, wanted[name], reply)
+            found[name] = facts
+            if not facts.channel.room.room_id:
+                newcomers.append(name)
+        # Rare: the first visit of a channel ever.
+        for name, room_id in zip(newcomers, await asyncio.gather(*map(self._create, newcomers)), strict=True):
+            newcomer = found[name]
+            if isinstance(room_id, RemoteError):
+                found[name] = room_id
+            elif isinstance(newcomer, ChannelFacts):
+                newcomer.channel.room.room_id = room_id
+        for name, facts_or_error in found.items():
+            if isinstance(facts_or_error, ChannelFacts):
+                channel = self.cache.put(facts_or_error.channel)
+                found[name] = ChannelFacts(channel, facts_or_error.head)
+        return found
+
+    def known(self, name: str, members: Wanted) -> Channel | None:
+        """The channel, when it and all these members are known."""
+        channel = self.cache.get(name)
+        if channel is None:
+            return None
+        have = channel.members
+        for user_id, _ in members:
+            if user_id not in have:
+                return None
+        return channel
+
+    async def _create(self, name: str) -> int | RemoteError:
+        """Gives the channel its room id: the id of its owner, whose account is reserved for it."""
+        owner = channel_owner(name)
+        assert owner is not None, name
+        room = keys.of_channel(name).room
+        try:
+            profile = await self._users.ensure(owner)
+            await self._shards.at(room).call_one(("HSETNX", room, "room_id", profile.user_id))
+        except RemoteError as error:
+            return error
+        return profile.user_id

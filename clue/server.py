@@ -1,0 +1,118 @@
+"""Wiring: builds clue's parts, starts them in order, stops them in order."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from clue import limiter, redis_shards
+from clue.changes import Changes
+from clue.channel_log import ChannelLogs
+from clue.config import ClueConfig
+from clue.control import ControlService
+from clue.directory import REGISTER_S, DirectoryStore
+from clue.joins import Joiner
+from clue.publisher import Publisher
+from clue.rooms import Rooms
+from clue.service import ClueService
+from clue.submit import Submitter
+from clue.users import Users
+from common import lifecycle, rpc
+from common.clock import Clock, SystemClock
+from common.errors import ConfigError
+from common.log import Log
+from common.metrics import Metrics
+from common.pb import clue_pb2, clue_pb2_grpc
+
+STOP_CALLS_S = 3.0  # for calls under way when it stops
+STOP_PUBLISH_S = 2.0  # then for what no exchange has taken yet
+
+
+class Running:
+    """A clue that serves. `port` is the one it listens on."""
+
+    def __init__(self, port: int, metrics: Metrics) -> None:
+        self.port = port
+        self.metrics = metrics
+
+
+@asynccontextmanager
+async def running(config: ClueConfig, *, clock: Clock | None = None) -> AsyncIterator[Running]:
+    """Serve for the length of the block. Raises ConfigError when the settings cannot be served."""
+    clock = clock or SystemClock()
+    log = Log()
+    metrics = Metrics(f"tallgrass.{config.cluster}.clue.{config.instance}")
+    shards = await redis_shards.connect(
+        servers=config.redis_shards,
+        cluster_seeds=config.redis_cluster,
+        cluster=config.cluster,
+        instance=config.instance,
+        metrics=metrics,
+        log=log,
+    )
+    if not config.limits:
+        log.warning("limits are off", cause="TALLGRASS_LIMITS=off: for benches only")
+    users = Users(shards, clock, metrics, open_mode=config.auth == "open")
+    rooms = Rooms(shards, users)
+    logs = ChannelLogs(shards)
+    directory = DirectoryStore(shards)
+    publisher = Publisher(config.exchange_address, metrics=metrics, log=log)
+    submitter = Submitter(
+        shards,
+        rooms,
+        users,
+        logs,
+        publisher,
+        limits=limiter.ON if config.limits else limiter.OFF,
+        clock=clock,
+        metrics=metrics,
+        log=log,
+    )
+    metrics.gauge("publish.waiting", lambda: len(publisher))
+    metrics.gauge("channels", lambda: len(rooms.cache))
+
+    server = rpc.server()
+    clue_pb2_grpc.add_ClueServicer_to_server(
+        ClueService(users, submitter, Joiner(rooms, users, metrics), logs, directory), server
+    )
+    if config.control_token:
+        changes = Changes(shards, rooms, users, clock, metrics, publisher.publish)
+        clue_pb2_grpc.add_ControlServicer_to_server(
+            ControlService(config.control_token, users, changes, directory), server
+        )
+    address = f"{config.grpc_host}:{config.grpc_port}"
+    try:
+        port = server.add_insecure_port(address)
+    except RuntimeError:
+        await shards.close()
+        raise ConfigError(
+            f"cannot listen on {address}: the port is taken, or the address is not this machine's "
+            f"(TALLGRASS_GRPC_HOST, TALLGRASS_GRPC_PORT)"
+        ) from None
+    registration = clue_pb2.Registration(
+        service="clue",
+        instance=config.instance,
+        run=secrets.randbits(63),
+        grpc_address=f"{config.advertise_host}:{port}",
+        pid=os.getpid(),
+    )
+    await server.start()
+    log.info("serving", address=f"{config.grpc_host}:{port}", auth=config.auth)
+    try:
+        async with lifecycle.background(shards.run(), metrics.run(config.statsd), _register(directory, registration)):
+            yield Running(port, metrics)
+    finally:
+        await directory.leave(registration)
+        await server.stop(STOP_CALLS_S)
+        await publisher.close(STOP_PUBLISH_S)
+        await shards.close()
+        log.info("stopped")
+
+
+async def _register(directory: DirectoryStore, registration: clue_pb2.Registration) -> None:
+    while True:
+        await directory.register(registration)
+        await asyncio.sleep(REGISTER_S)

@@ -1,0 +1,46 @@
+"""The Clue servicer: gRPC in, gRPC out. What is decided is decided elsewhere."""
+
+from __future__ import annotations
+
+import grpc.aio
+
+from clue.channel_log import ChannelLogs
+from clue.directory import DirectoryStore
+from clue.joins import Joiner
+from clue.submit import Submitter
+from clue.users import Users
+from common.pb import clue_pb2, clue_pb2_grpc
+
+
+class ClueService(clue_pb2_grpc.ClueServicer):
+    def __init__(
+        self, users: Users, submitter: Submitter, joiner: Joiner, logs: ChannelLogs, directory: DirectoryStore
+    ) -> None:
+        self._users = users
+        self._submitter = submitter
+        self._joiner = joiner
+        self._logs = logs
+        self._directory = directory
+
+    async def Authenticate(
+        self, request: clue_pb2.AuthenticateRequest, context: grpc.aio.ServicerContext
+    ) -> clue_pb2.AuthenticateReply:
+        return clue_pb2.AuthenticateReply(results=await self._users.authenticate(request.logins))
+
+    async def Submit(self, request: clue_pb2.SubmitRequest, context: grpc.aio.ServicerContext) -> clue_pb2.SubmitReply:
+        return await self._submitter.submit(request, context.time_remaining())
+
+    async def Join(self, request: clue_pb2.JoinRequest, context: grpc.aio.ServicerContext) -> clue_pb2.JoinReply:
+        return clue_pb2.JoinReply(results=await self._joiner.join(request.joins))
+
+    async def Replay(self, request: clue_pb2.ReplayRequest, context: grpc.aio.ServicerContext) -> clue_pb2.ReplayReply:
+        return await self._logs.replay(request.channel, request.after_seq, request.limit)
+
+    async def Heads(self, request: clue_pb2.HeadsRequest, context: grpc.aio.ServicerContext) -> clue_pb2.HeadsReply:
+        return await self._logs.heads(request.channels)
+
+    async def Register(self, request: clue_pb2.Registration, context: grpc.aio.ServicerContext) -> clue_pb2.Directory:
+        return await self._directory.register(request)
+
+    async def Leave(self, request: clue_pb2.Registration, context: grpc.aio.ServicerContext) -> clue_pb2.Directory:
+        return await self._directory.leave(request)

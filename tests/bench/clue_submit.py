@@ -1,0 +1,147 @@
+"""How many accepted messages a second one clue takes into one hot channel.
+
+A real gRPC server with two real Redis shards and an exchange that only takes; limits off, since the question is the
+path, not the policy (the scripts run all the same). One lane's edge sends batch after batch, as edges do, over a few
+edges. Prints messages/s and the clue's CPU a message.
+
+    python -m tests.bench.clue_submit [--seconds 5] [--edges 2] [--batch 100] [--users 2000] [--profile]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import cProfile
+import os
+import pstats
+import subprocess
+import sys
+import time
+import uuid
+
+import grpc.aio
+import uvloop
+
+from clue.config import ClueConfig
+from clue.server import running
+from common import config as settings
+from common import rpc
+from common.pb import clue_pb2, clue_pb2_grpc, exchange_pb2, exchange_pb2_grpc
+from tests.support.redis import redis_servers
+
+CHANNEL = "#hot"
+
+
+class TakingExchange(exchange_pb2_grpc.ExchangeServicer):
+    async def Publish(
+        self, request: exchange_pb2.PublishRequest, context: grpc.aio.ServicerContext
+    ) -> exchange_pb2.PublishReply:
+        return exchange_pb2.PublishReply()
+
+
+async def edge(stub: clue_pb2_grpc.ClueStub, run: int, users: list[tuple[int, str]], size: int, end: float) -> int:
+    sent = batch = 0
+    while time.monotonic() < end:
+        batch += 1
+        submissions = [
+            clue_pb2.Submission(
+                id=str(uuid.uuid4()),
+                user_id=users[(sent + i) % len(users)][0],
+                login=users[(sent + i) % len(users)][1],
+                text=f"message {batch} {i} of a chat that is as long as people write, give or take",
+                session=i,
+            )
+            for i in range(size)
+        ]
+        request = clue_pb2.SubmitRequest(
+            edge_run=run,
+            batch=batch,
+            attempt=1,
+            channels=[clue_pb2.ChannelSubmissions(channel=CHANNEL, submissions=submissions)],
+        )
+        reply = await stub.Submit(request, timeout=10)
+        wrong = [v for v in reply.verdicts if v.outcome != clue_pb2.Verdict.ALLOWED]
+        assert not wrong, wrong[0]
+        sent += size
+    return sent
+
+
+async def load(address: str, arguments: argparse.Namespace) -> None:
+    async with rpc.channel(address) as channel:
+        stub = clue_pb2_grpc.ClueStub(channel)
+        names = [f"user{i}" for i in range(arguments.users)]
+        reply = await stub.Authenticate(
+            clue_pb2.AuthenticateRequest(logins=[clue_pb2.Login(nick=name, token="x") for name in names])
+        )
+        users = [(result.user.user_id, result.user.login) for result in reply.results]
+        parts = [users[i :: arguments.edges] for i in range(arguments.edges)]
+        await asyncio.gather(
+            *(edge(stub, i + 1, part, arguments.batch, 0.5 + time.monotonic()) for i, part in enumerate(parts))
+        )
+        print("warm", flush=True)
+        started = time.monotonic()
+        end = started + arguments.seconds
+        sent = await asyncio.gather(*(edge(stub, i + 100, part, arguments.batch, end) for i, part in enumerate(parts)))
+        print(f"sent {sum(sent)} {time.monotonic() - started}", flush=True)
+
+
+async def serve(arguments: argparse.Namespace) -> None:
+    exchange = rpc.server()
+    exchange_pb2_grpc.add_ExchangeServicer_to_server(TakingExchange(), exchange)
+    port = exchange.add_insecure_port("127.0.0.1:0")
+    await exchange.start()
+    with redis_servers(2, durable=False) as servers:
+        config = ClueConfig(
+            grpc_port=0,
+            redis_shards=tuple(server.address for server in servers),
+            exchange_address=f"127.0.0.1:{port}",
+            limits=False,
+        )
+        async with running(config) as clue:
+            # The load is another process: a clue has its core for itself.
+            command = [sys.executable, "-m", "tests.bench.clue_submit", "--load", f"127.0.0.1:{clue.port}"]
+            for name in ("seconds", "edges", "batch", "users"):
+                command += [f"--{name}", str(getattr(arguments, name))]
+            process = await asyncio.create_subprocess_exec(
+                *command, stdout=subprocess.PIPE, env={**os.environ, **settings.dump(config)}
+            )
+            assert process.stdout is not None
+            await process.stdout.readline()  # warm
+            profile = cProfile.Profile()
+            cpu = time.process_time()
+            if arguments.profile:
+                profile.enable()
+            line = (await process.stdout.readline()).decode().split()
+            profile.disable()
+            cpu = time.process_time() - cpu
+            await process.wait()
+            sent, seconds = int(line[1]), float(line[2])
+            commits = clue.metrics.counters["publish.commits"]
+            print(
+                f"{sent / seconds:,.0f} messages/s; {cpu / sent * 1e6:.0f} µs CPU of clue a message; {commits} commits"
+            )
+            for name, timing in clue.metrics.timings.items():
+                mean = timing.total_ms / timing.count
+                print(f"  {name}: {timing.count} times, mean {mean:.2f}, max {timing.max_ms:.2f}")
+            if arguments.profile:
+                pstats.Stats(profile).sort_stats("tottime").print_stats(30)
+    await exchange.stop(0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--edges", type=int, default=2)
+    parser.add_argument("--batch", type=int, default=100)
+    parser.add_argument("--users", type=int, default=2000)
+    parser.add_argument("--profile", action="store_true", help="print cProfile's top (slows it down by half)")
+    parser.add_argument("--load", metavar="ADDRESS", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.load:
+        uvloop.run(load(arguments.load, arguments))
+    else:
+        uvloop.run(serve(arguments))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,357 @@
+"""The scripts on real Redis, the newer and the oldest that must do."""
+
+import time
+
+import pytest
+
+from clue import keys, scripts
+from tests.support.redis import BINARIES, redis_cluster, redis_server
+
+CHANNEL = "#chan"
+KEYS = keys.of_channel(CHANNEL)
+NOW = 1_800_000_000_000
+
+
+@pytest.fixture(scope="module", params=BINARIES, ids=["newer", "oldest"][: len(BINARIES)])
+def server(request):
+    with redis_server(binary=request.param) as running:
+        yield running
+
+
+@pytest.fixture
+def redis(server):
+    with server.client() as client:
+        client.flushall()
+        for source in scripts.SOURCES.values():
+            client.script_load(source)
+        yield client
+
+
+def run(redis, command):
+    return redis.execute_command(*command)
+
+
+def plain(text="x"):
+    return ("+", text.encode(), "", "", "")
+
+
+def guarded(text="x", *, user=7, floor=1000):
+    return ("+", b"publication of " + text.encode(), user, floor, text.encode())
+
+
+def group(batch, *items, edge=1, version="0"):
+    return [edge, batch, version, len(items), *(argument for item in items for argument in item)]
+
+
+def commit(redis, *groups, now=NOW):
+    """Returns prev of the first entry, and for each group its kind and results."""
+    prev, *results = run(redis, scripts.commit(CHANNEL, now, groups))
+    return int(prev), [result.decode().split(" ") for result in results]
+
+
+def log(redis):
+    return [(int(i.partition(b"-")[0]), int(f[b"p"]), f[b"d"]) for i, f in redis.xrange(KEYS.log)]
+
+
+def test_log_begins_at_the_time(redis):
+    """A log begins above all numbers that it may have had, in microseconds; prev 0: none."""
+    before = time.time_ns() // 1_000_000 * 1000
+    prev, [[kind, seq]] = commit(redis, group(1, plain("a")))
+    assert (kind, prev) == ("N", 0)
+    assert before <= int(seq) <= before + 60_000_000 < 2**53
+    assert log(redis) == [(int(seq), 0, b"a")]
+
+
+def test_numbers_count_up(redis):
+    """Numbers count by one over groups and calls, and each entry names the one before it."""
+    _, [[_, a, b], [_, c]] = commit(redis, group(1, plain("a"), plain("b")), group(1, plain("c"), edge=2))
+    prev, [[_, d]] = commit(redis, group(2, plain("d")))
+    first = int(a)
+    assert [int(n) for n in (a, b, c, d)] == [first, first + 1, first + 2, first + 3]
+    assert prev == first + 2
+    assert [(seq, before) for seq, before, _ in log(redis)] == [
+        (first, 0), (first + 1, first), (first + 2, first + 1), (first + 3, first + 2),
+    ]  # fmt: skip
+
+
+def test_denied_items_keep_their_place(redis):
+    """A denial decided before is among the results and takes no number."""
+    _, [[_, *results]] = commit(redis, group(1, ("-", "msg_banned:0:"), plain(), ("-", "msg_timedout:5:")))
+    assert [results[0], results[2]] == ["-msg_banned:0:", "-msg_timedout:5:"]
+    assert len(log(redis)) == 1
+
+
+def test_repeat(redis):
+    """The same batch again has the results it had, whatever was decided meanwhile, and is in the log once."""
+    _, [[kind, *results]] = commit(redis, group(5, guarded("a"), ("-", "msg_banned:0:")))
+    _, [[again, *repeated]] = commit(redis, group(5, ("-", "msg_duplicate:0:"), plain("z"), version="old"))
+    assert (kind, again) == ("N", "R")
+    assert repeated == results
+    assert len(log(redis)) == 1
+
+
+def test_superseded(redis):
+    """A batch older than one already committed does nothing."""
+    commit(redis, group(5, plain()))
+    assert commit(redis, group(4, plain()))[1] == [["S"]]
+    assert commit(redis, group(10, plain()))[1][0][0] == "N"
+    assert commit(redis, group(9, plain()))[1] == [["S"]]
+    assert len(log(redis)) == 2
+
+
+def test_an_empty_commit_fences(redis):
+    """A commit without anything to append still supersedes what is older."""
+    assert commit(redis, group(3, ("-", "msg_banned:0:")))[1] == [["N", "-msg_banned:0:"]]
+    assert commit(redis, group(2, plain()))[1] == [["S"]]
+    assert log(redis) == []
+
+
+def test_edges_do_not_share_batches(redis):
+    """Batch numbers are each edge run's own."""
+    commit(redis, group(5, plain(), edge=1))
+    assert commit(redis, group(1, plain(), edge=2))[1][0][0] == "N"
+
+
+def test_stale(redis):
+    """A group decided on another version does nothing; others of the call are committed."""
+    _, [old, current, denied] = commit(
+        redis,
+        group(1, plain(), guarded(), ("-", "x:0:"), version="7"),
+        group(1, plain(), edge=2),
+        group(1, ("-", "x:0:"), edge=3, version="7"),
+    )
+    assert (old, current[0], denied) == (["V"], "N", ["V"])
+    assert len(log(redis)) == 1
+    assert commit(redis, group(1, plain()))[1][0][0] == "N"
+
+
+@pytest.mark.parametrize(("after_ms", "result"), [(29_999, "-msg_duplicate"), (30_000, None)])
+def test_duplicate(redis, after_ms, result):
+    """The same text is refused for less than 30 s after it was last delivered."""
+    commit(redis, group(1, guarded("a")))
+    _, [[_, second]] = commit(redis, group(2, guarded("a")), now=NOW + after_ms)
+    assert second == result or (result is None and second.isdecimal())
+
+
+def test_duplicate_of_the_last_delivered(redis):
+    """Another text between frees the first one; a refused one does not."""
+    results = [
+        commit(redis, group(i, guarded(text)), now=NOW + i * 2000)[1][0][1]
+        for i, text in enumerate(["a", "b", "a", "a", "c"])
+    ]
+    assert [result.isdecimal() for result in results] == [True, True, True, False, True]
+
+
+def test_duplicate_in_one_batch(redis):
+    """The rule holds within a batch and between users."""
+    _, [[_, *results]] = commit(redis, group(1, guarded("a", floor=0), guarded("a", floor=0), guarded("a", user=8)))
+    assert [results[0].isdecimal(), results[1], results[2].isdecimal()] == [True, "-msg_duplicate", True]
+
+
+@pytest.mark.parametrize(
+    ("floor", "after_ms", "result"),
+    [
+        (1000, 999, "-msg_ratelimit"),
+        (1000, 1000, None),
+        (10_000, 1, "-msg_slowmode:10"),
+        (10_000, 9_001, "-msg_slowmode:1"),
+        (10_000, 10_000, None),
+        (0, 0, None),
+    ],
+)
+def test_floor(redis, floor, after_ms, result):
+    """Below the floor it is the rate limit, in slow mode the seconds left are told."""
+    commit(redis, group(1, guarded("a", floor=floor)))
+    _, [[_, second]] = commit(redis, group(2, guarded("b", floor=floor)), now=NOW + after_ms)
+    assert second == result or (result is None and second.isdecimal())
+
+
+def test_restart_skips_numbers(server, redis):
+    """After a restart numbers go on at the time, and prev names the log's true last entry."""
+    _, [[_, a]] = commit(redis, group(1, plain("a")))
+    redis.hset(KEYS.head, "run", "another")
+    prev, [[_, b]] = commit(redis, group(2, plain("b")))
+    assert prev == int(a)
+    assert int(b) > int(a) + 1
+    _, [[_, c]] = commit(redis, group(3, plain("c")))
+    assert int(c) == int(b) + 1
+
+
+def test_lost_head(redis):
+    """Without a head the log itself says where it goes on."""
+    _, [[_, a]] = commit(redis, group(1, plain("a")))
+    ahead = int(a) + 10**12  # as when the clock went back
+    redis.xadd(KEYS.log, {"p": a, "d": "b"}, id=f"{ahead}-0")
+    redis.delete(KEYS.head)
+    prev, [[_, c]] = commit(redis, group(2, plain("c")))
+    assert (prev, int(c)) == (ahead, ahead + 1)
+
+
+def test_log_is_bounded(redis):
+    """The log keeps about its bound of entries, and all keys of an idle channel go away; bans and roles do not."""
+    for batch in range(1, 16):
+        commit(redis, group(batch, *[plain("x" * 50)] * 100))
+    assert scripts.LOG_ENTRIES <= redis.xlen(KEYS.log) <= scripts.LOG_ENTRIES + 200
+    for key in (KEYS.log, KEYS.head, KEYS.batches):
+        assert 0 < redis.ttl(key) <= scripts.LOG_TTL_S
+
+
+def test_a_version_is_not_forgotten(redis):
+    """The head of a channel whose state was changed stays: its version must never be "0" again."""
+    commit(redis, group(1, plain()))
+    run(redis, scripts.change(CHANNEL, "0", KEYS.bans, "7", "0", b"ban"))
+    version = redis.hget(KEYS.head, "version").decode()
+    commit(redis, group(2, plain(), version=version))
+    assert redis.ttl(KEYS.head) == -1
+
+
+def test_last_is_trimmed(redis):
+    """Users who have not spoken for two minutes are forgotten."""
+    for batch in range(3):
+        users = range(batch * 500, batch * 500 + 500)
+        commit(redis, group(batch + 1, *[guarded("a", user=user) for user in users]), now=NOW + batch * 100_000)
+    assert redis.hlen(KEYS.last) == 1000
+    assert redis.hexists(KEYS.last, "1499")
+    assert not redis.hexists(KEYS.last, "0")
+
+
+def test_gone_edges_are_forgotten(redis):
+    """A new edge's first batch clears away those of edges that are gone."""
+    commit(redis, group(1, plain(), edge=1))
+    commit(redis, group(1, plain(), edge=2), now=NOW + 500_000)
+    commit(redis, group(1, plain(), edge=3), now=NOW + 700_000)
+    assert sorted(redis.hkeys(KEYS.batches)) == [b"2", b"3"]
+
+
+def test_change(redis):
+    """State, version and entry change together."""
+    seq, prev = run(redis, scripts.change(CHANNEL, "0", KEYS.bans, "7", "0", b"ban"))
+    assert int(prev) == 0
+    assert redis.hget(KEYS.bans, "7") == b"0"
+    assert log(redis) == [(int(seq), 0, b"ban")]
+    version = redis.hget(KEYS.head, "version").decode()
+    assert version != "0"
+    after, before = run(redis, scripts.change(CHANNEL, version, KEYS.bans, "7", "", b"unban"))
+    assert (int(after), before) == (int(seq) + 1, seq)
+    assert not redis.hexists(KEYS.bans, "7")
+    prev, [[_, message]] = commit(redis, group(1, plain(), version=redis.hget(KEYS.head, "version").decode()))
+    assert (prev, int(message)) == (int(after), int(after) + 1)
+
+
+def test_change_of_a_stale_version(redis):
+    """A change decided on another version does nothing."""
+    assert run(redis, scripts.change(CHANNEL, "5", KEYS.bans, "7", "0", b"ban")) == []
+    assert not redis.exists(KEYS.bans, KEYS.head, KEYS.log)
+
+
+def test_facts(redis):
+    """Facts come in one piece, with "" for what is not there."""
+    assert run(redis, scripts.facts(CHANNEL, (7,))) == [b"0", b"0", [], [b"", b""]]
+    redis.hset(KEYS.room, "room_id", 3)
+    redis.hset(KEYS.roles, "8", "mod,sub")
+    seq, _ = run(redis, scripts.change(CHANNEL, "0", KEYS.bans, "7", "0", b"ban"))
+    version, head, room, users = run(redis, scripts.facts(CHANNEL, (7, 8)))
+    assert (version, head, room) == (redis.hget(KEYS.head, "version"), seq, [b"room_id", b"3"])
+    assert users == [b"0", b"", b"", b"mod,sub"]
+
+
+def allow(redis, letters, *, version="", ordinary=3, privileged=5, window_ms=60_000):
+    return run(redis, scripts.allow("bob", version, letters, ordinary, privileged, window_ms))
+
+
+def test_allow_bounds(redis):
+    """Each message counts; an ordinary one is refused at the lower bound, a privileged one at the higher."""
+    assert allow(redis, "oooo")[0] == b"1110"
+    assert allow(redis, "opppo")[0] == b"01100"
+    assert allow(redis, "n")[0] == b"1"
+
+
+def test_allow_privileged_fill_the_lower_bound(redis):
+    """The docs' choice: what was sent with privilege counts where there is none."""
+    assert allow(redis, "pppo")[0] == b"1110"
+
+
+def test_allow_window(redis):
+    """The bounds are whole again when the window that the first message began is over."""
+    assert allow(redis, "oooo", window_ms=150)[0] == b"1110"
+    deadline = time.monotonic() + 5
+    while allow(redis, "o", window_ms=150)[0] != b"1":
+        assert time.monotonic() < deadline
+
+
+def test_allow_without_limits(redis):
+    """A bound of 0 neither refuses nor counts."""
+    assert allow(redis, "o" * 50, ordinary=0, privileged=0)[0] == b"1" * 50
+    assert not redis.exists(keys.limits("bob"))
+
+
+def test_allow_tells_of_profiles(redis):
+    """The profile comes along only when the caller's is another version."""
+    assert allow(redis, "o")[1:] == [b"", b"", b"", b"", b""]
+    made = run(redis, scripts.ensure_user("bob", 7, "Bob", NOW))
+    assert allow(redis, "n")[1:] == made
+    assert allow(redis, "n", version=made[4].decode()) == [b"1"]
+
+
+def test_ensure_user(redis):
+    """An account is made once; renaming raises its version, a token does not."""
+    made = run(redis, scripts.ensure_user("bob", 7, "Bob", NOW))
+    assert made[:4] == [b"7", b"bob", b"Bob", b""]
+    assert run(redis, scripts.ensure_user("bob", 8, "BOB", NOW)) == made
+    assert run(redis, scripts.ensure_user("bob", 8, "BOB", NOW, token_field="token:x")) == made
+    assert redis.hexists(keys.user("bob"), "token:x")
+    renamed = run(redis, scripts.ensure_user("bob", 8, "x", NOW, rename="BoB"))
+    assert renamed[:3] == [b"7", b"bob", b"BoB"]
+    assert int(renamed[4]) > int(made[4])
+
+
+def test_user_ids(redis):
+    """Blocks follow each other; after a restart they go on far above."""
+    first = int(run(redis, scripts.take_user_ids(1000)))
+    assert int(run(redis, scripts.take_user_ids(1000))) == first + 1000
+    time.sleep(1.1)  # the rule counts in seconds
+    redis.hset(keys.USER_IDS, "run", "another")
+    later = int(run(redis, scripts.take_user_ids(1000)))
+    assert later >= first + 2000
+    redis.delete(keys.USER_IDS)
+    assert int(run(redis, scripts.take_user_ids(1000))) >= first + 1000
+
+
+def test_directory(redis):
+    """Services register with any bytes, leave only as the run that registered last, and are forgotten in silence."""
+    stored = bytes(range(256))
+    _, found = run(redis, scripts.directory(6000, "register", "edge/e1", 5, stored))
+    assert found == stored
+    assert len(run(redis, scripts.directory(6000, "leave", "edge/e1", 4))) == 2
+    assert run(redis, scripts.directory(6000, "leave", "edge/e1", 5)) == []
+    run(redis, scripts.directory(6000, "register", "edge/e1", 5, stored))
+    deadline = time.monotonic() + 5
+    while run(redis, scripts.directory(50, "read")):
+        assert time.monotonic() < deadline
+    assert not redis.exists(keys.DIRECTORY)
+
+
+def test_replay(redis):
+    """Entries come oldest first, after the one excluded, bounded."""
+    _, [[_, a, b, c]] = commit(redis, group(1, plain("a"), plain("b"), plain("c")))
+    found = run(redis, scripts.replay(CHANNEL, f"({a}", "+", 1))
+    assert found == [f"{b}-0".encode(), [b"p", a.encode(), b"d", b"b"]]
+    assert run(redis, scripts.replay(CHANNEL, c, c, 10))[0] == f"{c}-0".encode()
+
+
+def test_slots():
+    """Our slots are the server's own."""
+    from common import sharding
+
+    with redis_cluster(nodes=1) as [node], node.client() as client:
+        for key in (
+            "123456789",
+            "foo{}{bar}",
+            "foo{{bar}}zap",
+            "",
+            KEYS.log,
+            keys.user("bob"),
+            keys.DIRECTORY,
+            "{#\u00e4}",
+        ):
+            assert sharding.slot(key) == client.execute_command("CLUSTER", "KEYSLOT", key)
