@@ -8,11 +8,11 @@ RECIPE := pyproject.toml setup.py $(PROTO)
 SYSTEM_TOOLS := redis-server haproxy irssi weechat-headless nodejs npm iproute2
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types proto bench clean system-tools
+.PHONY: help run test lint types proto bench bench-quick bench-peers clean system-tools
 
 help: ## list the targets
 	@echo 'make TARGET, where TARGET is one of'
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | awk -F '\t' '{ printf "  %-8s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | awk -F '\t' '{ printf "  %-12s %s\n", $$1, $$2 }'
 
 run: .venv/installed ## start a cluster on this machine (ARGS="--edges 3": options of `tallgrass up`)
 	@$(BIN)/tallgrass up $(ARGS)
@@ -30,8 +30,15 @@ types: .venv/installed-dev ## check types with mypy, strictly
 proto: .venv/installed-dev ## compile proto/ into common/pb/ again
 	@$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=. --pyi_out=. --grpc_python_out=. $(PROTO)
 
-bench: .venv/installed-dev ## measure this machine (ARGS="--quick": minutes instead of an hour)
-	@$(BIN)/python -u -m tests.bench $(ARGS)
+bench: .venv/installed-dev ## measure this machine against the C floor and peers (about 40 minutes)
+	@$(BIN)/python -u -m tests.bench --json build/bench.json --update docs/benchmarks.md $(ARGS)
+
+bench-quick: .venv/installed-dev ## small loads, one turn: proves that the benchmark runs
+	@$(BIN)/python -u -m tests.bench --quick $(ARGS)
+
+bench-peers: ## install inspircd and ngircd to compare with (Debian, root)
+	@test "$$(id -u)" = 0 || { echo 'run as root: apt-get install inspircd ngircd'; exit 1; }
+	@apt-get update -qq && apt-get install -y -qq inspircd ngircd >/dev/null && echo 'inspircd and ngircd are installed'
 
 clean: ## remove what was made here, but not the data in .tallgrass
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis tests/clients/node_modules
