@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from clue.facts import ChannelFacts, Profile
@@ -34,8 +35,7 @@ class Joiner:
             if query.user_id:
                 members.append((query.user_id, query.login))
                 logins[query.login] = None
-        profiles = await self._users.find(list(logins))
-        rooms = await self._rooms.read(wanted)
+        profiles, rooms = await asyncio.gather(self._users.find(list(logins)), self._rooms.read(wanted))
         results = [self._result(query, rooms.get(query.channel), profiles.get(query.login)) for query in queries]
         for result in results:
             self._metrics.count("joins")
