@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from common.irc import numerics
 from common.irc.message import Message
-from common.names import fold_channel, fold_login
+from common.names import fold_channel
 from edge import render
 from edge.effects import Effect, Join, Part
 
@@ -65,7 +65,9 @@ def mode(session: Session, message: Message) -> list[Effect]:
 # WHOIS [<server>] <login>
 def whois(session: Session, message: Message) -> list[Effect]:
     """Nobody is known; stock pydle waits for these two lines before it goes on (clients.md 44)."""
-    asked = fold_login(message.params[-1]) or "*"
+    asked = message.params[-1]  # pydle asks for "<unregistered>" and waits for that very name
+    if not asked or asked[0] == ":" or " " in asked:
+        asked = "*"
     return [
         render.numeric(numerics.ERR_NOSUCHNICK, session.login, "No such nick", asked),
         render.numeric(numerics.RPL_ENDOFWHOIS, session.login, "End of /WHOIS list", asked),

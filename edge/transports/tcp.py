@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 from common.irc.linebuffer import LineBuffer
 
 from edge.disconnect import Disconnect
+from edge.transports.kernel import bound_send_buffer, reset
 
 if TYPE_CHECKING:
     from edge.connection import Connection
@@ -40,6 +41,7 @@ class TcpTransport(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        bound_send_buffer(self._transport)
         self._transport.set_write_buffer_limits(high=self._door.config.write_buffer)
         self.write = self._transport.write
         host, port = (transport.get_extra_info("peername") or ("?", 0))[:2]
@@ -83,7 +85,7 @@ class TcpTransport(asyncio.Protocol):
         self._transport.close()
 
     def abort(self) -> None:
-        self._transport.abort()
+        reset(self._transport)
 
     # -- the first bytes ----------------------------------------------------------------------------------------
 
@@ -91,9 +93,6 @@ class TcpTransport(asyncio.Protocol):
         """Look at what comes before the first line; returns what belongs to the user, b"" while undecided."""
         connection = self._connection
         if connection is None:
-            return b""
-        if head[0] == _TLS_HANDSHAKE and not self.tls:
-            connection.disconnect(Disconnect.TLS_ON_PLAIN_PORT)
             return b""
         self._head = head
         if self._trusted and head.startswith(_PROXY[: len(head)]):
@@ -107,6 +106,12 @@ class TcpTransport(asyncio.Protocol):
             elif end == -1 or fields[1:2] != ["UNKNOWN"]:
                 connection.disconnect(Disconnect.BAD_PROXY_HEADER)
                 return b""
-            head = head[end + 2 :]
+            self._trusted = False  # one header at most; what follows is the user's
+            head = self._head = head[end + 2 :]
+            if not head:
+                return b""
+        if head[0] == _TLS_HANDSHAKE and not self.tls:
+            connection.disconnect(Disconnect.TLS_ON_PLAIN_PORT)
+            return b""
         self._head = None
         return head

@@ -13,6 +13,7 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from common.irc.linebuffer import LineBuffer
 
 from edge.disconnect import Disconnect
+from edge.transports.kernel import bound_send_buffer, reset
 from edge.transports.websocket_frames import text_frame
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class WebSocketTransport:
         self._transport = transport
         self._bound = bound
         self._closing: asyncio.Task[None] | None = None
+        bound_send_buffer(transport)
 
     def write(self, frame: bytes) -> None:
         # aiohttp keeps pause_writing to itself, so the bound is looked at here.
@@ -58,7 +60,7 @@ class WebSocketTransport:
             self._closing = asyncio.get_running_loop().create_task(self._close())
 
     def abort(self) -> None:
-        self._transport.abort()
+        reset(self._transport)
 
     async def finish(self) -> None:
         """Close and wait for it."""
@@ -71,7 +73,7 @@ class WebSocketTransport:
             async with asyncio.timeout(_CLOSE_S):
                 await self._socket.close()
         except (TimeoutError, ConnectionError):
-            self._transport.abort()
+            reset(self._transport)
 
 
 def chosen_protocol(offered: str) -> tuple[str, ...]:

@@ -73,7 +73,6 @@ class Client:
     _news: asyncio.Event = field(default_factory=asyncio.Event)
     _fences: itertools.count[int] = field(default_factory=itertools.count)
     _reader: asyncio.Task[None] | None = None
-    _write: Callable[[bytes], object] | None = None
     _writer: asyncio.StreamWriter | None = None
     _http: aiohttp.ClientSession | None = None
     _websocket: aiohttp.ClientWebSocketResponse | None = None

@@ -119,7 +119,7 @@ def test_lines_over_the_limit_are_told_and_the_third_closes(make, name):
         ),
         (
             b"WHOIS tmi.twitch.tv Alice",
-            [":tmi.twitch.tv 401 bob alice :No such nick", ":tmi.twitch.tv 318 bob alice :End of /WHOIS list"],
+            [":tmi.twitch.tv 401 bob Alice :No such nick", ":tmi.twitch.tv 318 bob Alice :End of /WHOIS list"],
         ),
         (b"WHOIS ::x y", [":tmi.twitch.tv 401 bob * :No such nick", ":tmi.twitch.tv 318 bob * :End of /WHOIS list"]),
         (b"MODE bob +i", []),
