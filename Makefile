@@ -5,10 +5,10 @@ ARGS ?=
 BIN := .venv/bin
 PROTO := $(wildcard proto/common/pb/*.proto)
 RECIPE := pyproject.toml setup.py $(PROTO)
-SYSTEM_TOOLS := redis-server haproxy irssi weechat-headless nodejs npm iproute2
+SYSTEM_TOOLS := redis-server haproxy irssi weechat-headless nodejs npm iproute2 graphite-carbon graphite-web
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types proto bench bench-quick bench-peers clean system-tools
+.PHONY: help run test lint types dashboards proto bench bench-quick bench-peers chaos clean system-tools
 
 help: ## list the targets
 	@echo 'make TARGET, where TARGET is one of'
@@ -17,7 +17,7 @@ help: ## list the targets
 run: .venv/installed ## start a cluster on this machine (ARGS="--edges 3": options of `tallgrass up`)
 	@$(BIN)/tallgrass up $(ARGS)
 
-test: .venv/installed-dev system-tools tests/clients/node_modules/.installed ## run all tests (ARGS="tests/unit -x": options of pytest)
+test: .venv/installed-dev system-tools tests/clients/node_modules/.installed deploy/statsd/node_modules/.installed ## run all tests (ARGS="tests/unit -x": options of pytest)
 	@echo '-- pytest: the tests start real services on free ports of 127.0.0.1'
 	@$(BIN)/python -u -m pytest $(ARGS)
 
@@ -26,6 +26,9 @@ lint: .venv/installed-dev ## look for mistakes with ruff
 
 types: .venv/installed-dev ## check types with mypy, strictly
 	@$(BIN)/mypy
+
+dashboards: .venv/installed-dev ## write deploy/grafana/*.json and docs/metrics.md again from their code
+	@$(BIN)/python -m deploy.grafana.build
 
 proto: .venv/installed-dev ## compile proto/ into common/pb/ again
 	@$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=. --pyi_out=. --grpc_python_out=. $(PROTO)
@@ -36,12 +39,16 @@ bench: .venv/installed-dev ## measure this machine against the C floor and peers
 bench-quick: .venv/installed-dev ## small loads, one turn: proves that the benchmark runs
 	@$(BIN)/python -u -m tests.bench --quick $(ARGS)
 
+chaos: .venv/installed-dev ## break everything under load and prove that nothing is lost (about 5 minutes)
+	@$(BIN)/python -u -m tests.chaos $(ARGS)
+
 bench-peers: ## install inspircd and ngircd to compare with (Debian, root)
 	@test "$$(id -u)" = 0 || { echo 'run as root: apt-get install inspircd ngircd'; exit 1; }
 	@apt-get update -qq && apt-get install -y -qq inspircd ngircd >/dev/null && echo 'inspircd and ngircd are installed'
 
 clean: ## remove what was made here, but not the data in .tallgrass
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis tests/clients/node_modules
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf tests/clients/node_modules deploy/statsd/node_modules
 	rm -f common/pb/*_pb2.py common/pb/*_pb2.pyi common/pb/*_pb2_grpc.py
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -69,10 +76,16 @@ tests/clients/node_modules/.installed: tests/clients/package-lock.json | system-
 	    cd tests/clients && npm ci --silent --no-audit --no-fund && touch node_modules/.installed; \
 	else echo '-- npm is not installed: tests of node clients are skipped'; fi
 
+deploy/statsd/node_modules/.installed: deploy/statsd/package-lock.json | system-tools
+	@if command -v npm >/dev/null; then \
+	    echo '-- installing statsd'; \
+	    cd deploy/statsd && npm ci --omit=optional --silent --no-audit --no-fund && touch node_modules/.installed; \
+	else echo '-- npm is not installed: tests of the metrics chain are skipped'; fi
+
 # Real servers and clients that the tests drive. Without root they are left as they are, and tests that need a missing one
 # are skipped, which pytest's summary says.
 system-tools:
-	@missing=''; for tool in redis-server haproxy irssi weechat-headless node npm ip; do \
+	@missing=''; for tool in redis-server haproxy irssi weechat-headless node npm ip carbon-cache graphite-manage; do \
 	    PATH="$$PATH:/usr/sbin:/sbin" command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \

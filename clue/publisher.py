@@ -11,11 +11,10 @@ import asyncio
 import time
 from collections import deque
 
-import grpc
-
 from clue.scripts import LOG_ENTRIES
 from common import rpc
 from common.backoff import delays
+from common.errors import RemoteError
 from common.lifecycle import within
 from common.log import Log
 from common.metrics import Metrics
@@ -71,15 +70,13 @@ class _Lane:
 
 
 class Publisher:
-    """Hands entries to `address` (an exchange, or HAProxy in front of them)."""
+    """Hands entries to `address` (an exchange, or HAProxies in front of them, comma-separated)."""
 
     def __init__(self, address: str, *, metrics: Metrics, log: Log) -> None:
-        self._remote = f"exchange@{address}"
-        self._channel = rpc.channel(address)
-        self._stub = exchange_pb2_grpc.ExchangeStub(self._channel)
+        self._exchange = rpc.Service("exchange", address, exchange_pb2_grpc.ExchangeStub)
         self._lanes: dict[int, _Lane] = {}
         self._metrics = metrics
-        self._log = log.bind(remote=self._remote)
+        self._log = log
 
     def __len__(self) -> int:
         """Commits that wait, over all lanes."""
@@ -95,7 +92,10 @@ class Publisher:
         dropped = queue.put(item)
         if dropped:
             self._metrics.count("publish.dropped", dropped)
-            self._log.error("publications dropped", operation="Publish", lane=number, cause="the lane's queue is full")
+            self._log.error(
+                "publications dropped", remote=self._exchange.remote, operation="Publish", lane=number,
+                cause="the lane's queue is full",
+            )  # fmt: skip
         return item.taken
 
     async def send(self, number: int, batch: list[_Waiting]) -> None:
@@ -106,16 +106,22 @@ class Publisher:
         while True:
             started = time.monotonic()
             try:
-                await self._stub.Publish(request, timeout=CALL_TIMEOUT_S, metadata=rpc.lane_metadata(number, attempt))
-            except grpc.aio.AioRpcError as error:
+                metadata = rpc.lane_metadata(number, attempt)
+                await self._exchange.call("Publish", request, timeout=CALL_TIMEOUT_S, metadata=metadata)
+            except RemoteError as error:
                 self._metrics.count("publish.retries")
-                remote = rpc.remote_error(self._remote, "Publish", error)
                 self._log.warning(
-                    "publish failed", operation=remote.operation, lane=number, attempt=attempt, cause=remote.cause
+                    "publish failed",
+                    remote=error.remote,
+                    operation=error.operation,
+                    lane=number,
+                    attempt=attempt,
+                    cause=error.cause,
                 )
                 await asyncio.sleep(next(retries))
                 attempt += 1
             else:
+                self._metrics.count("publish.calls")
                 self._metrics.count("publish.commits", len(batch))
                 self._metrics.timing("publish.ms", (time.monotonic() - started) * 1000)
                 return
@@ -125,11 +131,14 @@ class Publisher:
         tasks = [queue.task for queue in self._lanes.values() if queue.task is not None]
         if tasks and not await within(timeout_s, asyncio.wait(tasks)):
             self._metrics.count("publish.dropped", len(self))
-            self._log.error("publications dropped", operation="Publish", cause="no exchange took them before the stop")
+            self._log.error(
+                "publications dropped", remote=self._exchange.remote, operation="Publish",
+                cause="no exchange took them before the stop",
+            )  # fmt: skip
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
-        await self._channel.close()
+        await self._exchange.close()
 
 
 def _merged(batch: list[_Waiting]) -> list[chat_pb2.ChannelEntries]:

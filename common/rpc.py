@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import Any
 
 import grpc
 import grpc.aio
 
 from common.errors import RemoteError
+
+Metadata = tuple[tuple[str, str], ...]
 
 LANE_HEADER = "x-lane"  # HAProxy hashes on it in both inner pools
 CONTROL_TOKEN_HEADER = "x-control-token"
@@ -53,11 +57,44 @@ def channel(address: str) -> grpc.aio.Channel:
     return grpc.aio.insecure_channel(address, options=_CLIENT_OPTIONS)
 
 
+class Service:
+    """A service behind one address or several (two HAProxies): one is used until a call over it fails, then the next.
+
+    All callers move together, so a lane keeps meeting one server for as long as its way is whole.
+    """
+
+    def __init__(self, name: str, addresses: str, stub: Callable[[grpc.aio.Channel], Any]) -> None:
+        """`addresses`: HOST:PORT[,HOST:PORT]; `stub` is the generated stub's class."""
+        self._remotes = [f"{name}@{address}" for address in addresses.split(",")]
+        self._channels = [channel(address) for address in addresses.split(",")]
+        self._stubs = [stub(grpc_channel) for grpc_channel in self._channels]
+        self._used = 0
+
+    @property
+    def remote(self) -> str:
+        """Who is asked now: "clue@127.0.0.1:4100"."""
+        return self._remotes[self._used]
+
+    async def call(self, method: str, request: Any, *, timeout: float, metadata: Metadata = ()) -> Any:
+        """One unary call. Raises RemoteError."""
+        used = self._used
+        try:
+            return await getattr(self._stubs[used], method)(request, timeout=timeout, metadata=metadata)
+        except grpc.aio.AioRpcError as error:
+            if self._used == used:
+                self._used = (used + 1) % len(self._stubs)
+            raise remote_error(self._remotes[used], method, error) from error
+
+    async def close(self) -> None:
+        for grpc_channel in self._channels:
+            await grpc_channel.close()
+
+
 def server() -> grpc.aio.Server:
     return grpc.aio.server(options=_SERVER_OPTIONS)
 
 
-def lane_metadata(lane: int, attempt: int = 1) -> tuple[tuple[str, str], ...]:
+def lane_metadata(lane: int, attempt: int = 1) -> Metadata:
     """Metadata that HAProxy balances on. A retry hashes differently, so that it can meet another server."""
     return ((LANE_HEADER, str(lane) if attempt == 1 else f"{lane}.{attempt}"),)
 

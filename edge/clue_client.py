@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import grpc.aio
 import tenacity
 
 from common import rpc
@@ -29,13 +28,14 @@ from common.sharding import LANES, lane
 # a try; with 5 s one hung clue would use up the 6 s within which a sender must know).
 TRY_S = 2.0
 DECIDE_S = 4.5  # from the moment a message was put until its sender is told, waiting for the batch before it included
-LEAST = 0.2  # the part of it that a batch must have left: with less it is not sent, and its senders know that it was not
+LEAST = 0.2  # of it a batch must have left: with less it is not sent, and its senders know that it was not
 # Items of one call. 200 submissions at their largest are 0.5 MB.
 MAX_BATCH = 200
 WAITING_PER_CHANNEL = 2_000
 # A login is a name of its own, so 32 lanes would hold one or two each where four calls hold a dozen; a call costs
 # about 0.3 ms of CPU at each end. Order between users does not matter, and a shard that is down answers at once.
 _LANES_PER_LOGIN_BATCH = 8
+_LANES_PER_HEADS = 8  # likewise: a head is one read, whichever clue does it
 
 _NOT_SENT = "Your message was not sent: chat is temporarily unavailable. Please try again."
 _TOO_MANY = "Your message was not sent: too many messages are waiting in this channel. Please try again."
@@ -52,18 +52,17 @@ class _Waiting:
 
 class ClueClient:
     def __init__(self, address: str, run: int, metrics: Metrics, log: Log, clock: Clock) -> None:
-        self._remote = f"clue@{address}"
+        self._clue = rpc.Service("clue", address, clue_pb2_grpc.ClueStub)
         self._run = run
         self._metrics = metrics
         self._log = log
         self._clock = clock
-        self._channel = rpc.channel(address)
-        self._stub: Any = clue_pb2_grpc.ClueStub(self._channel)
         self._batches = [0] * LANES
         self._waiting: Counter[str] = Counter()
         self._submits = self._lanes(self._send_submissions)
         self._logins = self._lanes(self._send_logins)
         self._joins = self._lanes(self._send_joins)
+        self._chatters = self._lanes(self._send_wanted)
         metrics.gauge("submit.waiting", self._waiting.total)
 
     # -- what the rest of the edge asks -------------------------------------------------------------------------
@@ -96,12 +95,24 @@ class ClueClient:
         """Newest seq by channel; None for those whose shard did not answer."""
         by_lane: dict[int, list[str]] = {}
         for name in channels:
-            by_lane.setdefault(lane(name), []).append(name)
+            by_lane.setdefault(lane(name) // _LANES_PER_HEADS, []).append(name)
         heads: dict[str, int | None] = dict.fromkeys(channels)
         replies = await asyncio.gather(*(self._heads_of(number, names) for number, names in by_lane.items()))
         for reply in replies:
             heads.update((head.channel, head.seq) for head in reply if head.available)
         return heads
+
+    async def presence(
+        self, number: int, channels: Sequence[clue_pb2.ChannelPresence], wanted: Sequence[str]
+    ) -> clue_pb2.PresenceReply:
+        """One lane's report. Raises RemoteError."""
+        report = clue_pb2.PresenceReport(edge_run=self._run, channels=channels, wanted=wanted)
+        reply: clue_pb2.PresenceReply = await self._call("Presence", report, number)
+        return reply
+
+    def chatters(self, channel: str) -> asyncio.Future[clue_pb2.Chatters]:
+        """Resolves with who is in the channel over all edges; available=False when that could not be learned."""
+        return self._chatters[lane(channel)].put(channel)
 
     async def register(self, registration: clue_pb2.Registration) -> clue_pb2.Directory:
         """Raises RemoteError."""
@@ -114,9 +125,9 @@ class ClueClient:
 
     async def close(self) -> None:
         """Wait until what was put has its verdicts, then hang up."""
-        for batcher in (*self._submits, *self._logins, *self._joins):
+        for batcher in (*self._submits, *self._logins, *self._joins, *self._chatters):
             await batcher.close()
-        await self._channel.close()
+        await self._clue.close()
 
     # -- one lane's batches -------------------------------------------------------------------------------------
 
@@ -209,6 +220,14 @@ class ClueClient:
             self._metrics.count(f"joins.{clue_pb2.JoinResult.Outcome.Name(result.outcome).lower()}")
         return results
 
+    async def _send_wanted(self, number: int, names: list[str]) -> list[clue_pb2.Chatters]:
+        try:
+            found = {chatters.channel: chatters for chatters in (await self.presence(number, (), names)).chatters}
+        except RemoteError as error:
+            self._complain(error, 1)
+            found = {}
+        return [found.get(name) or clue_pb2.Chatters(channel=name) for name in names]
+
     async def _heads_of(self, number: int, names: list[str]) -> Sequence[clue_pb2.Head]:
         try:
             heads: Sequence[clue_pb2.Head] = (
@@ -252,11 +271,8 @@ class ClueClient:
     ) -> Any:
         started = self._clock.monotonic()
         try:
-            return await getattr(self._stub, method)(
-                request, timeout=timeout, metadata=rpc.lane_metadata(number, number_of_try)
-            )
-        except grpc.aio.AioRpcError as error:
-            raise rpc.remote_error(self._remote, method, error) from error
+            metadata = rpc.lane_metadata(number, number_of_try)
+            return await self._clue.call(method, request, timeout=timeout, metadata=metadata)
         finally:
             self._metrics.timing(f"clue.ms.{method}", (self._clock.monotonic() - started) * 1e3)
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-import grpc.aio
-
 from common import rpc
 from common.clock import Clock
+from common.errors import RemoteError
 from common.log import Log
 from common.metrics import Metrics
 from common.pb import clue_pb2, clue_pb2_grpc
@@ -31,38 +30,35 @@ class Registrar:
         log: Log,
         clock: Clock,
     ) -> None:
-        self._remote = f"clue@{clue_address}"
-        self._grpc_channel = rpc.channel(clue_address)
-        self._stub = clue_pb2_grpc.ClueStub(self._grpc_channel)
+        self._clue = rpc.Service("clue", clue_address, clue_pb2_grpc.ClueStub)
         self._registration = registration
         self._on_directory = on_directory
         self._metrics = metrics
-        self._log = log.bind(remote=self._remote)
+        self._log = log
         self._clock = clock
 
     async def run(self) -> None:
         while True:
             try:
-                directory = await self._stub.Register(self._registration, timeout=TRY_S)
-            except grpc.aio.AioRpcError as error:
-                self._complain(rpc.remote_error(self._remote, "register", error).cause)
+                directory = await self._clue.call("Register", self._registration, timeout=TRY_S)
+            except RemoteError as error:
+                self._complain(error)
             else:
                 if not directory.available:
-                    self._complain("the directory's shard did not answer")
+                    self._complain(RemoteError(self._clue.remote, "Register", "the directory's shard did not answer"))
                 self._on_directory(directory)
             await self._clock.sleep(PERIOD_S * random.uniform(0.9, 1.1))
 
     async def leave(self) -> None:
         """Say goodbye, so that nobody has to wait for our entry's end."""
         try:
-            await self._stub.Leave(self._registration, timeout=TRY_S)
-        except grpc.aio.AioRpcError as error:
-            cause = rpc.remote_error(self._remote, "leave", error).cause
-            self._log.warning("leave_failed", operation="leave", cause=cause)
+            await self._clue.call("Leave", self._registration, timeout=TRY_S)
+        except RemoteError as error:
+            self._log.warning("leave_failed", remote=error.remote, operation=error.operation, cause=error.cause)
 
     async def close(self) -> None:
-        await self._grpc_channel.close()
+        await self._clue.close()
 
-    def _complain(self, cause: str) -> None:
+    def _complain(self, error: RemoteError) -> None:
         self._metrics.count("directory_failures")
-        self._log.warning("directory_unavailable", operation="register", cause=cause)
+        self._log.warning("directory_unavailable", remote=error.remote, operation=error.operation, cause=error.cause)

@@ -9,7 +9,8 @@ import sys
 from collections.abc import Sequence
 
 from common.errors import TallgrassError
-from ops import status
+from common.log import FORMS
+from ops import logs, status, top, verify
 from ops.control import Control, Target, find
 from ops.data_folder import DEFAULT, VARIABLE
 from ops.topology import CLUSTERS
@@ -40,12 +41,15 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--clues", type=int, metavar="N", help="default: 2, or 1 without HAProxy")
     up.add_argument("--exchanges", type=int, metavar="N", help="default: 2, or 1 without HAProxy")
     up.add_argument("--redis-shards", type=int, default=2, metavar="N", help="2 to 32 (default: 2)")
+    up.add_argument("--haproxies", type=int, metavar="N", help="default: 1 where it is installed; 2: one may fail")
     up.add_argument("--host", default="127.0.0.1", help="address users connect to (default: 127.0.0.1)")
     up.add_argument("--irc-port", type=_port, default=6667, metavar="PORT", help="default: 6667; 0: a free one")
     up.add_argument("--http-port", type=_port, default=8080, metavar="PORT", help="default: 8080; 0: a free one")
     up.add_argument("--auth", choices=("open", "token"), default="open", help="open: any name with any token (default)")
     up.add_argument("--limits", choices=("on", "off"), default="on", help="off: no rate limits, for benches only")
     up.add_argument("--statsd", default="", metavar="HOST:PORT", help="send metrics there")
+    up.add_argument("--metrics", action="store_true", help="start statsd and Graphite too, and send metrics there")
+    up.add_argument("--log-format", choices=FORMS, default="text", help="of the services' logs (default: text)")
     up.add_argument("--tls", choices=("self",), help="self: make a self-signed certificate")
     up.add_argument("--tls-cert", metavar="FILE", help="PEM certificate chain")
     up.add_argument("--tls-key", metavar="FILE", help="PEM private key")
@@ -71,6 +75,10 @@ def _parser() -> argparse.ArgumentParser:
     shown.add_argument("--json", action="store_true", help="everything, for programs")
     _add_target(shown)
     shown.set_defaults(run=_status)
+
+    verify.add_parser(commands, _add_target)
+    logs.add_parser(commands, _add_data)
+    top.add_parser(commands, _add_data)
     return parser
 
 

@@ -22,6 +22,7 @@ from common.lifecycle import stop_event
 from exchange.config import Config as ExchangeConfig
 from ops import haproxy, probes, redis_server
 from ops.data_folder import DataFolder
+from ops.instruments import Instruments
 from ops.processes import Child, Say, Spec
 from ops.topology import Topology
 
@@ -34,7 +35,16 @@ _MAX_SOCKET_PATH = 90   # sun_path holds 107 bytes, and HAProxy first binds PATH
 class Stack:
     """`run` starts it, keeps it and stops it."""
 
-    def __init__(self, topology: Topology, folder: DataFolder, *, haproxy_path: str | None, say: Say) -> None:
+    def __init__(
+        self,
+        topology: Topology,
+        folder: DataFolder,
+        *,
+        haproxy_path: str | None,
+        say: Say,
+        instruments: Instruments | None = None,
+        top: str = "",
+    ) -> None:
         self._topology = topology
         self._folder = folder
         self._say = say
@@ -46,7 +56,11 @@ class Stack:
         self._clues = [self._child(self._grpc_spec("clue", settings)) for settings in topology.clues]
         self._exchanges = [self._child(self._grpc_spec("exchange", settings)) for settings in topology.exchanges]
         self._edges = [self._child(spec) for spec in self._edge_specs()]
-        self._haproxy = [self._child(self._haproxy_spec(haproxy_path))] if haproxy_path else []
+        self._haproxy = [self._child(spec) for spec in self._haproxy_specs(haproxy_path or "")]
+        measured = instruments.children if instruments else ()
+        self._instruments = [(self._child(spec), probe) for spec, probe in measured]
+        self._graphite = instruments.graphite if instruments else ""
+        self._top = top
 
     async def run(self) -> None:
         """Until SIGTERM or SIGINT; a second one ends everything at once. Raises StartError when it cannot start."""
@@ -80,6 +94,7 @@ class Stack:
     async def _start(self) -> None:
         topology = self._topology
         token = topology.clues[0].control_token
+        await self._bring_up(self._instruments)
         await self._bring_up(
             [(child, probes.redis(port)) for child, port in zip(self._redis, topology.redis_ports, strict=True)]
         )
@@ -126,7 +141,8 @@ class Stack:
         for keeper in self._keepers:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
-        for children in (self._edges, self._exchanges, self._clues, self._haproxy, self._redis):
+        instruments = [child for child, _ in reversed(self._instruments)]
+        for children in (self._edges, self._exchanges, self._clues, self._haproxy, self._redis, instruments):
             await asyncio.gather(*(child.stop() for child in children))
         self._folder.remove_stack()
         self._private.cleanup()
@@ -147,12 +163,16 @@ class Stack:
                 "limits": options.limits,
                 "control": topology.control,
                 "haproxy_socket": self._socket,
+                "statsd": options.statsd,
+                "graphite": self._graphite,
+                "top": self._top,
                 "services": [_entry(child) for child in self._all()],
             }
         )
 
     def _all(self) -> Iterable[Child]:
-        return [*self._edges, *self._clues, *self._exchanges, *self._haproxy, *self._redis]
+        instruments = [child for child, _ in self._instruments]
+        return [*self._edges, *self._clues, *self._exchanges, *self._haproxy, *self._redis, *instruments]
 
     def _child(self, spec: Spec) -> Child:
         return Child(spec, self._say, changed=self._write)
@@ -199,15 +219,18 @@ class Stack:
                 addresses={"redis": f"127.0.0.1:{port}"},
             )
 
-    def _haproxy_spec(self, program: str) -> Spec:
-        doors = self._topology.doors
-        assert doors is not None
-        folder = self._folder.folder("haproxy")
-        self._socket = self._socket_path(folder)
+    def _haproxy_specs(self, program: str) -> Iterable[Spec]:
+        for number, doors in enumerate(self._topology.doors, 1):
+            yield self._haproxy_spec(program, "haproxy" if number == 1 else f"haproxy-{number}", doors)
+
+    def _haproxy_spec(self, program: str, name: str, doors: haproxy.Doors) -> Spec:
+        folder = self._folder.folder(name)
+        socket = self._socket_path(folder)
+        self._socket = self._socket or socket
         path = folder / "haproxy.cfg"
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         path.write_text(
-            haproxy.configuration(doors, maxconn=haproxy.max_connections(hard), stats_socket=self._socket), "utf-8"
+            haproxy.configuration(doors, maxconn=haproxy.max_connections(hard), stats_socket=socket), "utf-8"
         )
         by_name = {
             "irc": doors.irc,
@@ -218,19 +241,19 @@ class Stack:
             "exchange": doors.exchange,
         }
         return Spec(
-            name="haproxy",
+            name=name,
             service="haproxy",
             argv=(program, "-db", "-f", str(path)),
-            log=self._folder.log("haproxy"),
+            log=self._folder.log(name),
             grace_s=_GRACE_S,
-            addresses={name: door.bind for name, door in by_name.items() if door is not None},
+            addresses={what: door.bind for what, door in by_name.items() if door is not None},
         )
 
     def _socket_path(self, folder: Path) -> str:
         """The runtime API's socket: in the data folder, or in a private one when that path is too long for a socket."""
         path = folder / "haproxy.sock"
         if len(os.fsencode(path)) > _MAX_SOCKET_PATH:
-            path = Path(self._private.name) / "haproxy.sock"
+            path = Path(self._private.name) / f"{folder.name}.sock"
         return str(path)
 
 

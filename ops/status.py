@@ -12,6 +12,7 @@ from common.pb import clue_pb2
 from ops.control import Control, Target
 
 _SILENT_MS = 10_000  # a service registers every few seconds; one silent for longer is not counted as alive
+_REGISTER = ("edge", "clue", "exchange")
 _OF_THE_STACK = ("cluster", "pid", "irc", "ws", "ircs", "wss", "auth", "limits", "haproxy_socket")
 
 
@@ -159,7 +160,7 @@ def _state(service: Service) -> str:
         return "DOWN"
     if service.draining:
         return "draining"
-    return "up" if service.registered or service.service in ("redis", "haproxy") else "up, not registered"
+    return "up, not registered" if service.service in _REGISTER and not service.registered else "up"
 
 
 def _addresses(service: Service) -> str:

@@ -30,12 +30,14 @@ class Options:
     clues: int | None = None
     exchanges: int | None = None
     redis_shards: int = 2
+    haproxies: int | None = None
     host: str = "127.0.0.1"     # where users connect
     irc_port: int = 6667        # 0: any free port
     http_port: int = 8080       # 0: any free port
     auth: str = "open"
     limits: bool = True
     statsd: str = ""            # HOST:PORT; empty: none
+    log_format: str = "text"    # or "json"
     tls_cert: str = ""          # path; empty: no TLS
     tls_key: str = ""
 
@@ -46,6 +48,7 @@ class Options:
             ("--edges", self.edges, 32),
             ("--clues", self.clues, 16),
             ("--exchanges", self.exchanges, 16),
+            ("--haproxies", self.haproxies, 4),
         ):
             if count is not None and not 1 <= count <= most:
                 raise ConfigError(f"{option} {count}: one machine runs 1 to {most}")
@@ -66,14 +69,14 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """One process per entry of redis_ports, clues, exchanges and edges, and HAProxy when there are doors."""
+    """One process per entry of redis_ports, clues, exchanges and edges, and one HAProxy per entry of doors."""
 
     options: Options
     redis_ports: tuple[int, ...]
     clues: tuple[ClueConfig, ...]
     exchanges: tuple[ExchangeConfig, ...]
     edges: tuple[EdgeConfig, ...]
-    doors: Doors | None         # None: without HAProxy
+    doors: tuple[Doors, ...]    # the first has the usual ports; empty: without HAProxy
     irc: str                    # HOST:PORT for users
     ws: str                     # URL
     ircs: str                   # HOST:PORT; empty: no TLS
@@ -106,8 +109,11 @@ def plan(
     redis_ports = tuple(inner_port() for _ in range(options.redis_shards))
     clue_ports = [inner_port() for _ in range(clue_count)]
     exchange_ports = [inner_port() for _ in range(exchange_count)]
-    clue_pool = f"{_INNER}:{inner_port() if haproxy else clue_ports[0]}"
-    exchange_pool = f"{_INNER}:{inner_port() if haproxy else exchange_ports[0]}"
+    haproxies = (options.haproxies or 1) if haproxy else 0
+    clue_pools = [f"{_INNER}:{inner_port()}" for _ in range(haproxies)] or [f"{_INNER}:{clue_ports[0]}"]
+    exchange_pools = [f"{_INNER}:{inner_port()}" for _ in range(haproxies)] or [f"{_INNER}:{exchange_ports[0]}"]
+    # Who asks goes to the next one when the one it uses fails (common/rpc.py).
+    clue_pool, exchange_pool = ",".join(clue_pools), ",".join(exchange_pools)
 
     clues = tuple(
         ClueConfig(
@@ -122,6 +128,7 @@ def plan(
             limits=options.limits,
             control_token=control_token,
             statsd=options.statsd,
+            log_format=options.log_format,
         )
         for number, port in enumerate(clue_ports, 1)
     )
@@ -134,6 +141,7 @@ def plan(
             advertise_host=_INNER,
             clue_address=clue_pool,
             statsd=options.statsd,
+            log_format=options.log_format,
         )
         for number, port in enumerate(exchange_ports, 1)
     )
@@ -155,6 +163,7 @@ def plan(
             clue_address=clue_pool,
             limits=options.limits,
             statsd=options.statsd,
+            log_format=options.log_format,
         )
         for number in range(1, edge_count + 1)
         for ports in [
@@ -170,27 +179,40 @@ def plan(
         clues=clues,
         exchanges=exchanges,
         edges=edges,
-        doors=_doors(options.host, public, edges, (clue_pool, clues), (exchange_pool, exchanges)) if haproxy else None,
+        doors=tuple(
+            _doors(
+                options.host,
+                public if number == 0 else tuple(inner_port() if port else 0 for port in public),
+                edges,
+                (clue_pools[number], clues),
+                (exchange_pools[number], exchanges),
+            )
+            for number in range(haproxies)
+        ),
         irc=f"{shown}:{irc}",
         ws=f"ws://{shown}:{http}",
         ircs=f"{shown}:{ircs}" if ircs else "",
         wss=f"wss://{shown}:{https}" if https else "",
-        control=clue_pool,
+        control=clue_pools[0],
     )
 
 
 def _pool_sizes(options: Options, haproxy: bool) -> tuple[int, int]:
     if haproxy:
         return options.clues or 2, options.exchanges or 2
-    for option, count in (("--clues", options.clues), ("--exchanges", options.exchanges)):
+    for option, count in (
+        ("--clues", options.clues),
+        ("--exchanges", options.exchanges),
+        ("--haproxies", options.haproxies),
+    ):
         if count is not None and count > 1:
-            raise ConfigError(f"{option} {count} needs HAProxy before it: install haproxy, or leave it at 1")
+            raise ConfigError(f"{option} {count} needs HAProxy: install haproxy, or leave it at 1")
     return 1, 1
 
 
 def _doors(
     host: str,
-    public: tuple[int, int, int, int],
+    public: tuple[int, ...],
     edges: tuple[EdgeConfig, ...],
     clue: tuple[str, tuple[ClueConfig, ...]],
     exchange: tuple[str, tuple[ExchangeConfig, ...]],

@@ -6,12 +6,13 @@ import argparse
 import datetime
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import uvloop
 
 from common.errors import ConfigError
-from ops import haproxy
+from ops import haproxy, instruments
 from ops.data_folder import DataFolder
 from ops.ports import free_port, require_free
 from ops.selfsigned import ensure_pair
@@ -24,11 +25,16 @@ def run(arguments: argparse.Namespace) -> None:
     # Wrong options are told before anything is made or taken.
     options = _options(arguments)
     haproxy_path = haproxy.find()
+    programs = instruments.find() if arguments.metrics else None
     folder = DataFolder(Path(arguments.data))
     folder.acquire()
     folder.require_made_for(options.cluster, options.redis_shards)
     if arguments.tls:
         options = options.with_tls(*ensure_pair(folder.path / "tls", datetime.datetime.now(datetime.UTC)))
+    # Where `tallgrass top` listens. Nobody listening costs nothing: metrics are thrown, not handed over.
+    top = "" if options.statsd else f"127.0.0.1:{free_port()}"
+    measured = instruments.plan(programs, folder, free_port, repeat=top) if programs else None
+    options = replace(options, statsd=measured.statsd if measured else options.statsd or top)
     topology = plan(
         options,
         haproxy=haproxy_path is not None,
@@ -40,7 +46,10 @@ def run(arguments: argparse.Namespace) -> None:
         _say("haproxy is not installed: one clue, one exchange, and users connect to the edges themselves")
     if not options.limits:
         _say("WARNING: --limits off: no rate limits and no duplicate rule; for benches only")
-    uvloop.run(Stack(topology, folder, haproxy_path=haproxy_path, say=_say).run())
+    if measured:
+        _say(f"metrics: Graphite at {measured.graphite}; for Grafana's dashboards see docs/metrics.md")
+    stack = Stack(topology, folder, haproxy_path=haproxy_path, say=_say, instruments=measured, top=top)
+    uvloop.run(stack.run())
 
 
 def _options(arguments: argparse.Namespace) -> Options:
@@ -53,13 +62,17 @@ def _options(arguments: argparse.Namespace) -> Options:
         clues=arguments.clues,
         exchanges=arguments.exchanges,
         redis_shards=arguments.redis_shards,
+        haproxies=arguments.haproxies,
         host=arguments.host,
         irc_port=arguments.irc_port,
         http_port=arguments.http_port,
         auth=arguments.auth,
         limits=arguments.limits == "on",
         statsd=arguments.statsd,
+        log_format=arguments.log_format,
     )
+    if arguments.metrics and arguments.statsd:
+        raise ConfigError("--metrics starts a statsd of its own: leave out either it or --statsd")
     given = (arguments.tls_cert, arguments.tls_key)
     if arguments.tls and any(given):
         raise ConfigError("--tls self makes its own certificate: leave out either it or --tls-cert and --tls-key")

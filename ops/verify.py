@@ -18,6 +18,7 @@ import math
 import os
 import secrets
 import sys
+import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -190,6 +191,8 @@ class Verification:
             finally:
                 for writer in writers:
                     writer.end()
+                for view in self._views.values():
+                    view.end()
                 canaries = [view.canary for view in self._views.values() if view.canary]
                 await asyncio.gather(*(canary.leave() for canary in [*canaries, *(w.canary for w in writers)]))
         return self._report()
@@ -229,8 +232,10 @@ class Verification:
                 "no edge can be read: " + "; ".join(view.problem for view in self._views.values()),
             )  # fmt: skip
         writers = []
+        # Others than those of a run that has just ended: their messages would still count against ours.
+        first = 1 + int(time.time()) % 60 * plan.writers
         for index in range(plan.writers):
-            login = plan.login or f"{_USER}{index + 1}"
+            login = plan.login or f"{_USER}{first + index}"
             writers.append(_Writer(self, addresses[index % len(addresses)], login, await self._token(login)))
         await asyncio.gather(*(writer.canary.enter(_ENTER_S) for writer in writers))
         return writers
@@ -371,8 +376,6 @@ class Verification:
         return WELL, "every edge saw exactly what the log holds, in its order, once"
 
     def _edge_report(self, edge: str, view: _View) -> EdgeReport:
-        if not view.problem and view.canary is not None and not view.canary.open:
-            view.problem = f"{view.address} closed the connection during the check"
         if view.problem and not view.seen:
             return EdgeReport(edge, view.address, view.problem)
         return EdgeReport(
@@ -395,6 +398,11 @@ class _View:
         self.problem = ""
         self.seen: list[int] = []       # in the order of arrival
         self.delays: list[float] = []   # s
+
+    def end(self) -> None:
+        """Note when the edge has closed the connection."""
+        if not self.problem and self.canary is not None and not self.canary.open:
+            self.problem = f"{self.address} closed the connection during the check"
 
 
 class _Writer:

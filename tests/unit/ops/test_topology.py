@@ -27,7 +27,7 @@ def test_with_haproxy_there_are_two_of_each() -> None:
 
 def test_without_haproxy_there_is_one_of_each() -> None:
     stack = laid_out(Options(), haproxy=False)
-    assert (len(stack.edges), len(stack.clues), len(stack.exchanges), stack.doors) == (1, 1, 1, None)
+    assert (len(stack.edges), len(stack.clues), len(stack.exchanges), stack.doors) == (1, 1, 1, ())
 
 
 def test_without_haproxy_users_ports_are_the_first_edges() -> None:
@@ -39,17 +39,27 @@ def test_without_haproxy_users_ports_are_the_first_edges() -> None:
 
 def test_with_haproxy_users_ports_are_its_own() -> None:
     stack = laid_out(Options())
-    assert stack.doors is not None
-    assert (stack.doors.irc.bind, stack.doors.http.bind) == ("127.0.0.1:6667", "127.0.0.1:8080")
-    assert [server.name for server in stack.doors.irc.servers] == ["edge-1", "edge-2"]
+    (doors,) = stack.doors
+    assert (doors.irc.bind, doors.http.bind) == ("127.0.0.1:6667", "127.0.0.1:8080")
+    assert [server.name for server in doors.irc.servers] == ["edge-1", "edge-2"]
 
 
 def test_edges_and_exchanges_ask_the_clue_pool_and_clues_the_exchange_pool() -> None:
     stack = laid_out(Options())
-    assert stack.doors is not None
+    (doors,) = stack.doors
     asked = {edge.clue_address for edge in stack.edges} | {e.clue_address for e in stack.exchanges} | {stack.control}
-    assert asked == {stack.doors.clue.bind}
-    assert {clue.exchange_address for clue in stack.clues} == {stack.doors.exchange.bind}
+    assert asked == {doors.clue.bind}
+    assert {clue.exchange_address for clue in stack.clues} == {doors.exchange.bind}
+
+
+def test_two_haproxies_are_two_ways_to_the_same_pools() -> None:
+    """The usual ports are the first one's; services know both inner addresses, users the first."""
+    stack = laid_out(Options(haproxies=2))
+    first, second = stack.doors
+    assert first.irc.bind == "127.0.0.1:6667" != second.irc.bind
+    assert stack.edges[0].clue_address == f"{first.clue.bind},{second.clue.bind}"
+    assert stack.clues[0].exchange_address == f"{first.exchange.bind},{second.exchange.bind}"
+    assert first.clue.servers == second.clue.servers
 
 
 def test_without_haproxy_they_ask_each_other() -> None:
@@ -60,7 +70,7 @@ def test_without_haproxy_they_ask_each_other() -> None:
 
 def test_no_port_is_used_twice() -> None:
     stack = laid_out(Options(edges=4, redis_shards=3, tls_cert="c", tls_key="k"))
-    doors = stack.doors
+    (doors,) = stack.doors
     assert doors is not None
     used = [
         int(door.bind.rpartition(":")[2])
@@ -83,8 +93,8 @@ def test_tls_is_on_the_usual_ports() -> None:
 def test_every_address_listens_when_asked_to_but_inner_ones_do_not() -> None:
     """With tokens, users of other machines may come; Redis, clue and exchange stay on loopback."""
     stack = laid_out(Options(host="0.0.0.0", auth="token"))
-    assert stack.doors is not None
-    assert stack.doors.irc.bind == "0.0.0.0:6667"
+    (doors,) = stack.doors
+    assert doors.irc.bind == "0.0.0.0:6667"
     assert stack.irc == "127.0.0.1:6667"
     assert {edge.host for edge in stack.edges} | {clue.grpc_host for clue in stack.clues} == {"127.0.0.1"}
 
