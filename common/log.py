@@ -1,25 +1,35 @@
-"""One log line an event: `time level service event key=value ...`, readable and easy to cut apart.
+"""One log line an event: `time level service event key=value ...`, readable and easy to cut apart; or a JSON object.
 
 Lines about another process carry `remote` (service, instance, address), `operation` and `cause`. The same complaint
-(event, remote, cause) is written at most once a second; the next line says how many were left out.
+(event, remote, cause) is written at most once a second; the next line, or one at that second's end, says how many were
+left out.
 """
 
 from __future__ import annotations
 
+import asyncio
+import json
 import logging
 import sys
 import time
 from typing import Any
+
+from common.errors import ConfigError
+
+FORMS = ("text", "json")
 
 _LOGGER = logging.getLogger("tallgrass")
 _REPEAT_S = 1.0
 _MAX_COMPLAINTS = 1_000
 
 
-def configure(service: str, instance: str, cluster: str, *, level: str = "INFO") -> None:
-    """Send all logs of this process, also libraries', to stderr in our form."""
+def configure(service: str, instance: str, cluster: str, *, level: str = "INFO", form: str = "text") -> None:
+    """Send all logs of this process, also libraries', to stderr, as "text" or "json". Raises ConfigError."""
+    if form not in FORMS:
+        raise ConfigError(f"TALLGRASS_LOG_FORMAT={form!r} cannot be used: it takes {' or '.join(FORMS)}")
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Formatter(f"{service}/{instance}@{cluster}"))
+    formatter = _JsonFormatter if form == "json" else _TextFormatter
+    handler.setFormatter(formatter(service, instance, cluster))
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.getLogger("asyncio").setLevel(logging.WARNING)
 
@@ -31,7 +41,7 @@ class Log:
 
     def __init__(self, **fields: Any) -> None:
         self._fields = fields
-        self._seen: dict[tuple[Any, ...], list[float]] = {}
+        self._seen: dict[tuple[Any, ...], _Seen] = {}
 
     def bind(self, **fields: Any) -> Log:
         return Log(**{**self._fields, **fields})
@@ -55,38 +65,84 @@ class Log:
         key = (event, fields.get("remote"), fields.get("cause"))
         now = time.monotonic()
         seen = self._seen.get(key)
-        if seen is not None and now - seen[0] < _REPEAT_S:
-            seen[1] += 1
+        if seen is not None and now - seen.written < _REPEAT_S:
+            seen.left_out += 1
+            if seen.left_out == 1:
+                self._summarize_later(seen, level, event, fields)
             return
-        if seen is not None and seen[1]:
-            fields["left_out"] = int(seen[1])
+        if seen is not None and seen.left_out:
+            fields["left_out"] = seen.left_out
+            seen.left_out = 0
         if len(self._seen) >= _MAX_COMPLAINTS:
             self._seen.clear()
-        self._seen[key] = [now, 0]
+        self._seen[key] = _Seen(now)
         self._write(level, event, fields, trace)
+
+    def _summarize_later(self, seen: _Seen, level: int, event: str, fields: dict[str, Any]) -> None:
+        """A storm that has ended is counted to its end, too."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # no loop: the next complaint tells
+            return
+
+        def summarize() -> None:
+            if seen.left_out:
+                self._write(level, event, {**fields, "left_out": seen.left_out})
+                seen.left_out = 0
+
+        loop.call_later(_REPEAT_S, summarize)
 
     def _write(self, level: int, event: str, fields: dict[str, Any], trace: bool = False) -> None:
         _LOGGER.log(level, "%s", event, extra={"fields": {**self._fields, **fields}}, exc_info=trace)
 
 
-class _Formatter(logging.Formatter):
-    def __init__(self, name: str) -> None:
+class _Seen:
+    """A complaint that was written: when (monotonic seconds), and how many were left out since."""
+
+    __slots__ = ("left_out", "written")
+
+    def __init__(self, written: float) -> None:
+        self.written = written
+        self.left_out = 0
+
+
+class _TextFormatter(logging.Formatter):
+    def __init__(self, service: str, instance: str, cluster: str) -> None:
         super().__init__()
-        self._name = name
+        self._name = f"{service}/{instance}@{cluster}"
 
     def format(self, record: logging.LogRecord) -> str:
-        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-        head = f"{moment}.{int(record.msecs):03d}Z {record.levelname.lower():7} {self._name}"
-        if record.name == _LOGGER.name:
-            text = record.getMessage()
-        else:
-            text = f"{record.name}: {record.getMessage()}"
         fields = getattr(record, "fields", {})
         pairs = "".join(f" {key}={_value(value)}" for key, value in fields.items() if value is not None)
-        line = f"{head} {text}{pairs}"
+        line = f"{_moment(record)} {record.levelname.lower():7} {self._name} {_event(record)}{pairs}"
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
         return line
+
+
+class _JsonFormatter(logging.Formatter):
+    """Fields of an event stand beside `time`, `level`, `service`, `instance`, `cluster`, `event`."""
+
+    def __init__(self, service: str, instance: str, cluster: str) -> None:
+        super().__init__()
+        self._name = {"service": service, "instance": instance, "cluster": cluster}
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {"time": _moment(record), "level": record.levelname.lower(), **self._name, "event": _event(record)}
+        line |= {key: value for key, value in getattr(record, "fields", {}).items() if value is not None}
+        if record.exc_info:
+            line["trace"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str, ensure_ascii=False)
+
+
+def _moment(record: logging.LogRecord) -> str:
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{int(record.msecs):03d}Z"
+
+
+def _event(record: logging.LogRecord) -> str:
+    """What happened; libraries' messages say whose they are."""
+    text = record.getMessage()
+    return text if record.name == _LOGGER.name else f"{record.name}: {text}"
 
 
 def _value(value: Any) -> str:

@@ -12,7 +12,7 @@ from exchange.server import Server
 
 async def main() -> None:
     config = load(Config, os.environ)
-    log.configure("exchange", config.instance, config.cluster, level=config.log_level)
+    log.configure("exchange", config.instance, config.cluster, level=config.log_level, form=config.log_format)
     stop = lifecycle.stop_event()
     server = Server(config)
     await server.start()

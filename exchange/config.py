@@ -19,6 +19,7 @@ class Config:
     queue_bytes: int = 16 * 1024 * 1024  # bound of one edge's queue, bytes; past it the oldest are dropped
     statsd: str = ""  # HOST:PORT; empty: no metrics are sent
     log_level: str = "INFO"
+    log_format: str = "text"  # or "json"
 
     def __post_init__(self) -> None:
         if not 0 <= self.grpc_port <= 65_535:

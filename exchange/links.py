@@ -61,6 +61,15 @@ class Links:
         metrics.gauge("queue_bytes", lambda: sum(link.queued for link in self._links.values()))
         metrics.gauge("queue_bytes_max", lambda: max((link.queued for link in self._links.values()), default=0))
         metrics.gauge("unapplied_max", lambda: max((link.unapplied for link in self._links.values()), default=0))
+        metrics.gauges(self._by_edge)
+
+    def _by_edge(self) -> dict[str, float]:
+        gauges: dict[str, float] = {}
+        for (edge, _), link in self._links.items():
+            gauges[f"link.{edge}.up"] = int(link.is_up)
+            gauges[f"link.{edge}.queue_bytes"] = link.queued
+            gauges[f"link.{edge}.unapplied"] = link.unapplied
+        return gauges
 
     def update(self, directory: clue_pb2.Directory) -> None:
         """Dial the edges that are new in the directory. One that it no longer lists is given up only once its link
@@ -241,8 +250,10 @@ class Link:
                 if pause > 0 and self.queued < MESSAGE_BYTES and not self._finishing:
                     await self._clock.sleep(pause)
                 message = self._take()
+                began = self._clock.monotonic()
                 await call.write(message)
                 last = self._clock.monotonic()
+                self._metrics.timing("deliver.ms", (last - began) * 1e3)
                 self._sent += 1
                 self._metrics.counters["deliveries"] += 1
                 self._metrics.counters["delivered_bytes"] += len(message)
@@ -307,6 +318,7 @@ class Link:
             size += len(piece)
             pieces.append(piece)
         self.queued -= size
+        self._metrics.counters["delivered_pieces"] += len(pieces)
         if self._ack or self._dropped:
             rest = exchange_pb2.Delivery(interest_ack=self._ack, dropped=self._dropped)
             pieces.append(rest.SerializeToString())

@@ -8,10 +8,12 @@ import secrets
 
 from common import rpc
 from common.clock import Clock, SystemClock
+from common.clock_check import ClockCheck
 from common.errors import ConfigError
 from common.log import Log
 from common.metrics import Metrics
 from common.pb import clue_pb2, exchange_pb2_grpc
+from common.process_metrics import ProcessMetrics
 from exchange.config import Config
 from exchange.directory import Registrar
 from exchange.links import Links, LinkSettings
@@ -60,8 +62,14 @@ class Server:
             grpc_address=f"{config.advertise_host or config.grpc_host}:{self.port}",
             pid=os.getpid(),
         )
+        clocks = ClockCheck(registration, self.metrics, self.log, self._clock)
+
+        def on_directory(directory: clue_pb2.Directory) -> None:
+            self.links.update(directory)
+            clocks.look(directory)
+
         self._registrar = Registrar(
-            config.clue_address, registration, self.links.update, self.metrics, self.log, self._clock
+            config.clue_address, registration, on_directory, self.metrics, self.log, self._clock
         )
         self.log.info("ready", grpc=registration.grpc_address, pid=registration.pid, clue=config.clue_address)
 
@@ -70,6 +78,7 @@ class Server:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._registrar.run())
             group.create_task(self.links.beat())
+            group.create_task(ProcessMetrics(self.metrics).run())
             group.create_task(self.metrics.run(self.config.statsd))
 
     async def stop(self) -> None:
