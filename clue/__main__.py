@@ -14,9 +14,9 @@ from common.errors import ConfigError
 def main() -> None:
     try:
         settings = config.load(ClueConfig, os.environ)
+        log.configure("clue", settings.instance, settings.cluster, level=settings.log_level, form=settings.log_format)
     except ConfigError as error:
         sys.exit(f"configuration: {error}")
-    log.configure("clue", settings.instance, settings.cluster, level=settings.log_level)
 
     async def serve() -> None:
         stop = lifecycle.stop_event()

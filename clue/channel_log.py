@@ -32,6 +32,14 @@ class ChannelLogs:
         """The entries from `first` to `last`, both included. Raises RemoteError."""
         return await self._range(channel, str(first), str(last), last - first + 1)
 
+    async def find(self, channel: str, message_id: str) -> chat_pb2.Publication | None:
+        """A message (its id a UUID) that has not been deleted; None: the log does not have it. Raises RemoteError."""
+        found = await self._shards.at(keys.of_channel(channel).log).call_one(scripts.find(channel, message_id))
+        if not found:
+            return None
+        *later, publication = map(chat_pb2.Publication.FromString, found)
+        return None if any(one.deleted.message_id == message_id for one in later) else publication
+
     async def heads(self, channels: Sequence[str]) -> clue_pb2.HeadsReply:
         """The newest seq of each, in order. One call a shard."""
         by_shard: dict[object, list[int]] = {}

@@ -7,11 +7,13 @@ it. When the answer is there, its new entries are handed to the publisher at onc
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from clue import keys, scripts
+from clue.changes import Write
+from clue.recent import RecentLines
 from clue.redis_shards import Shards
 from clue.scripts import Argument, Command
 from clue.verdict import Denial, from_code
@@ -23,24 +25,50 @@ ITEMS = 1_000  # of one commit.lua, which keeps its server busy for about 10 ms 
 
 
 class Accepted(NamedTuple):
-    """A submission that may go into the log. Without a user id nothing more can hinder it; else commit.lua still looks
-    at the duplicate rule and at the floor in ms (over 1,000: slow mode).
+    """A submission that may go into the log, unless commit.lua finds what hinders it (see there what these mean).
+
+    Without a user id there is nothing that could.
     """
 
     publication: bytes
     user_id: int | str = ""
     floor_ms: int | str = ""
     text_hash: bytes = b""
+    unique: str = ""
+    suffix: bytes = b""
+
+
+class Action(NamedTuple):
+    """Something done to the channel. `token` is kept as its result: no spaces, no "@", and "=" in front."""
+
+    token: str
+    writes: tuple[Write, ...] = ()
+    publications: tuple[bytes, ...] = ()
+
+
+class Done(NamedTuple):
+    """The result of an Action, with the first and last seq of what it appended (0: nothing)."""
+
+    token: str
+    first: int
+    last: int
+
+
+Decision = Accepted | Action | Denial
+Result = int | Done | Denial  # a seq, and what became of the others
 
 
 @dataclass(slots=True)
 class Group:
-    """One batch's submissions of one channel, as decided on `version` of its state."""
+    """One batch's submissions of one channel, as decided on `version` of its state ("": on none).
 
-    edge_run: int
+    `edge_run` tells who counts the batches; "": this is none, and would be done again when repeated.
+    """
+
+    edge_run: int | str
     batch: int
     version: str
-    decisions: list[Accepted | Denial]
+    decisions: Sequence[Decision]
 
 
 @dataclass(slots=True)
@@ -57,7 +85,7 @@ class Superseded:
 class Committed:
     """`results`: for each item its seq or its denial. `repeat`: they are those of an earlier try of the batch."""
 
-    results: list[int | Denial]
+    results: list[Result]
     repeat: bool
     published: asyncio.Future[bool] | None  # of what was appended now; None: nothing was
 
@@ -80,9 +108,12 @@ class _Commit:
 class Commits:
     """`publish` takes a channel and a serialized Entries, and answers whether (a future) an exchange took them."""
 
-    def __init__(self, shards: Shards, clock: Clock, publish: Callable[[str, bytes], asyncio.Future[bool]]) -> None:
+    def __init__(
+        self, shards: Shards, clock: Clock, recent: RecentLines, publish: Callable[[str, bytes], asyncio.Future[bool]]
+    ) -> None:
         self._shards = shards
         self._clock = clock
+        self._recent = recent
         self._publish = publish
         self._open: dict[str, _Commit] = {}
 
@@ -115,11 +146,16 @@ class Commits:
         for group in commit.groups:
             arguments: list[Argument] = [group.edge_run, group.batch, group.version, len(group.decisions)]
             for decision in group.decisions:
-                if isinstance(decision, Denial):
+                if isinstance(decision, Accepted):
+                    if decision.user_id == "":
+                        arguments += ("+", decision.publication)
+                    else:
+                        arguments.append("*")
+                        arguments += decision
+                elif isinstance(decision, Denial):
                     arguments += ("-", decision.code())
                 else:
-                    arguments.append("+")
-                    arguments += decision
+                    arguments += _arguments(decision)
             groups.append(arguments)
         return scripts.commit(commit.channel, self._clock.unix_ms(), groups)
 
@@ -158,16 +194,51 @@ class Commits:
             elif kind == "S":
                 outcomes.append(Superseded())
             else:
-                results = [int(code) if code[0] != "-" else from_code(code[1:]) for code in codes]
+                results = [_result(code) for code in codes]
                 outcomes.append(Committed(results, kind == "R", None))
                 if kind == "N":
-                    for decision, result in zip(group.decisions, results, strict=True):
-                        if isinstance(result, int) and isinstance(decision, Accepted):
-                            entries.entry.add(seq=result, prev=prev, publication=decision.publication)
-                            prev = result
+                    for decision, result, code in zip(group.decisions, results, codes, strict=True):
+                        for seq, publication in _appended(decision, result, code):
+                            entries.entry.add(seq=seq, prev=prev, publication=publication)
+                            prev = seq
         if entries.entry:
-            published = self._publish(commit.channel, entries.SerializeToString())
+            stored = entries.SerializeToString()
+            self._recent.put(commit.channel, stored)
+            published = self._publish(commit.channel, stored)
             for outcome in outcomes:
                 if isinstance(outcome, Committed) and not outcome.repeat:
                     outcome.published = published
         return outcomes
+
+
+def _arguments(action: Action) -> list[Argument]:
+    operations: list[Argument] = []
+    for write in action.writes:
+        operations += ("s" if write.state else "w", scripts.COMMIT_KEYS[write.hash], write.field, write.value)
+    for publication in action.publications:
+        operations += ("p", publication)
+    return ["!", action.token, len(operations), *operations]
+
+
+def _result(code: str) -> Result:
+    if code[0] == "-":
+        return from_code(code[1:])
+    if code[0] == "=":
+        token, _, appended = code.partition("@")
+        first, _, last = appended.partition("-")
+        return Done(token, int(first or 0), int(last or 0))
+    return int(code.removesuffix("f"))
+
+
+def _appended(decision: Decision, result: Result, code: str) -> Iterable[tuple[int, bytes]]:
+    """Seq and publication of each entry."""
+    if isinstance(decision, Accepted) and isinstance(result, int):
+        first_message = code[-1] == "f"
+        return ((result, decision.publication + (_bytes_of(decision.suffix) if first_message else b"")),)
+    if isinstance(decision, Action) and isinstance(result, Done):
+        return enumerate(decision.publications, result.first)
+    return ()
+
+
+def _bytes_of(suffix: bytes) -> bytes:
+    return suffix.partition(b" ")[2]

@@ -17,18 +17,25 @@ class ClueConfig:
     redis_shards: tuple[str, ...] = (
         "127.0.0.1:6379",
     )  # HOST:PORT of plain servers; order and number are part of the data
+    redis_sentinels: tuple[str, ...] = ()  # HOST:PORT; set: redis_shards are names, and Sentinels know the addresses
     redis_cluster: tuple[str, ...] = ()  # HOST:PORT of seeds of a Redis Cluster; set: redis_shards is not looked at
     exchange_address: str = "127.0.0.1:4200"  # an exchange, or HAProxy in front of them
     auth: str = "open"  # open: any nick with any token, created at first sight; token: only tokens that were added
     limits: bool = True  # off (benches only): no rate limits, no 1 s floor, no duplicate rule
+    lockout_s: int = (
+        0  # for who sent too much, all ordinary messages are refused for so long, and told; 0: only the excess
+    )
     control_token: str = ""  # for operators' calls; empty: they are not served
     statsd: str = ""  # HOST:PORT; empty: metrics stay in the process
     log_level: str = "INFO"
+    log_format: str = "text"  # or "json"
 
     def __post_init__(self) -> None:
         if self.auth not in ("open", "token"):
             raise ConfigError(f"TALLGRASS_AUTH={self.auth!r} cannot be used: it takes open or token")
         if not self.redis_shards and not self.redis_cluster:
             raise ConfigError("TALLGRASS_REDIS_SHARDS is empty: name at least one server, HOST:PORT")
+        if not 0 <= self.lockout_s <= 86_400:
+            raise ConfigError(f"TALLGRASS_LOCKOUT_S={self.lockout_s} cannot be used: 0 to 86400 s, 0 is none")
         if not 0 <= self.grpc_port <= 65_535:
             raise ConfigError(f"TALLGRASS_GRPC_PORT={self.grpc_port} cannot be used: 0 to 65535, 0 is any free port")

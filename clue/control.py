@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import hmac
 import secrets
+import uuid
 from typing import NoReturn, TypeAlias
 
 import grpc
 import grpc.aio
 
-from clue.changes import Changes, may_be_banned
+from clue.changes import may_be_banned
+from clue.channel_state import channel_state
+from clue.commands.bans import MAX_REASON, MAX_TIMEOUT_S
+from clue.commands.modes import FOLLOWERS_MIN, SLOW_S
 from clue.directory import DirectoryStore
-from clue.facts import ROLES, chatter
+from clue.facts import ROLES, STAFF, chatter
+from clue.operations import Operations
+from clue.submit import Submitter
 from clue.users import Users, account, channel_owner
+from clue.vocabularies import Vocabularies
+from clue.vocabulary import Edit, edited
 from common import names
+from common.clock import Clock
 from common.errors import RemoteError
 from common.pb import clue_pb2, clue_pb2_grpc
 from common.rpc import CONTROL_TOKEN_HEADER
 
-MAX_TIMEOUT_S = 1_209_600  # two weeks (tmi_protocol section 12)
-MAX_REASON = 500  # characters
 _MAX_DISPLAY_NAME = 25
 
 _Context: TypeAlias = grpc.aio.ServicerContext
@@ -28,11 +35,23 @@ _Context: TypeAlias = grpc.aio.ServicerContext
 class ControlService(clue_pb2_grpc.ControlServicer):
     """`token` is not empty: without one the service is not served at all."""
 
-    def __init__(self, token: str, users: Users, changes: Changes, directory: DirectoryStore) -> None:
+    def __init__(
+        self,
+        token: str,
+        users: Users,
+        operations: Operations,
+        submitter: Submitter,
+        vocabularies: Vocabularies,
+        directory: DirectoryStore,
+        clock: Clock,
+    ) -> None:
         self._token = token.encode()
         self._users = users
-        self._changes = changes
+        self._operations = operations
+        self._submitter = submitter
+        self._vocabularies = vocabularies
         self._directory = directory
+        self._clock = clock
 
     async def AddUser(self, request: clue_pb2.AddUserRequest, context: _Context) -> clue_pb2.AddUserReply:
         await self._guard(context)
@@ -42,11 +61,16 @@ class ControlService(clue_pb2_grpc.ControlServicer):
             len(display_name) > _MAX_DISPLAY_NAME or not display_name.isprintable() or " " in display_name
         ):
             await _refuse(context, f"display name {display_name!r}: up to {_MAX_DISPLAY_NAME} characters, no spaces")
+        if request.user_type not in ("", "none", *STAFF):
+            await _refuse(context, f"user type {request.user_type!r}: one of {', '.join(STAFF)} or none")
+        changes = {"display_name": display_name} if display_name else {}
+        if request.user_type:
+            changes["type"] = request.user_type.replace("none", "")
         token = request.token.removeprefix("oauth:").lower() or secrets.token_hex(15)
         if not token.isascii() or not token.isprintable() or " " in token:
             await _refuse(context, "the token cannot be typed in a PASS line: use letters and digits")
         try:
-            profile = await self._users.add(request.login, login, token, display_name)
+            profile = await self._users.add(request.login, login, token, changes)
         except RemoteError as error:
             await _unavailable(context, error)
         return clue_pb2.AddUserReply(user=chatter(profile, (), ""), token=token)
@@ -57,7 +81,7 @@ class ControlService(clue_pb2_grpc.ControlServicer):
         if request.role not in (*ROLES, "none"):
             await _refuse(context, f"role {request.role!r}: one of {', '.join(ROLES)} or none")
         try:
-            return await self._changes.set_role(channel, login, request.role)
+            return await self._operations.set_role(channel, login, request.role)
         except RemoteError as error:
             await _unavailable(context, error)
 
@@ -69,7 +93,7 @@ class ControlService(clue_pb2_grpc.ControlServicer):
         if request.duration_s > MAX_TIMEOUT_S:
             await _refuse(context, f"duration {request.duration_s} s: at most {MAX_TIMEOUT_S}; 0 bans for ever")
         try:
-            return await self._changes.set_ban(
+            return await self._operations.set_ban(
                 channel,
                 login,
                 banned=request.banned,
@@ -78,6 +102,72 @@ class ControlService(clue_pb2_grpc.ControlServicer):
             )
         except RemoteError as error:
             await _unavailable(context, error)
+
+    async def SetModes(self, request: clue_pb2.SetModesRequest, context: _Context) -> clue_pb2.ChangeReply:
+        await self._guard(context)
+        channel = await _channel(request.channel, context)
+        modes = {
+            field.name: int(getattr(request, field.name))
+            for field in request.DESCRIPTOR.fields
+            if field.name != "channel" and request.HasField(field.name)
+        }
+        slow_s, minutes = modes.get("slow_s", 0), modes.get("followers_only_min", -1)
+        if slow_s and not SLOW_S[0] <= slow_s <= SLOW_S[1]:
+            await _refuse(context, f"slow mode of {slow_s} s: {SLOW_S[0]} to {SLOW_S[1]}, or 0 for none")
+        if not -1 <= minutes <= FOLLOWERS_MIN[1]:
+            await _refuse(context, f"followers-only of {minutes} min: 0 to {FOLLOWERS_MIN[1]}, or -1 for off")
+        try:
+            return await self._operations.set_modes(channel, modes)
+        except RemoteError as error:
+            await _unavailable(context, error)
+
+    async def SetWords(self, request: clue_pb2.SetWordsRequest, context: _Context) -> clue_pb2.ChangeReply:
+        await self._guard(context)
+        channel = await _channel(request.channel, context) if request.channel else ""
+        edit = Edit(
+            {term.term: term.action for term in request.terms}, frozenset(request.removed_terms),
+            {emote.name: emote.id for emote in request.emotes}, frozenset(request.removed_emotes),
+        )  # fmt: skip
+        try:
+            edited(b"", b"", edit)  # what is wrong with it as such
+            if channel:
+                return await self._operations.set_words(channel, edit)
+            changed = await self._vocabularies.change(edit)
+            return clue_pb2.ChangeReply(changed=changed)
+        except ValueError as error:
+            await _refuse(context, str(error))
+        except RemoteError as error:
+            await _unavailable(context, error)
+
+    async def Execute(self, request: clue_pb2.ExecuteRequest, context: _Context) -> clue_pb2.Verdict:
+        await self._guard(context)
+        channel, login = await _channel(request.channel, context), await _login(request.login, context)
+        profile = (await self._users.find((login,)))[login]
+        if isinstance(profile, RemoteError):
+            await _unavailable(context, profile)
+        if profile is None:
+            await _refuse(context, f"{login} has no account")
+        submission = clue_pb2.Submission(
+            id=request.id or str(uuid.uuid4()),
+            user_id=profile.user_id,
+            login=login,
+            text=request.text,
+            reply_parent_id=request.reply_parent_id,
+        )
+        batch = clue_pb2.SubmitRequest(
+            attempt=1, channels=[clue_pb2.ChannelSubmissions(channel=channel, submissions=[submission])]
+        )
+        reply = await self._submitter.submit(batch, context.time_remaining())
+        return reply.verdicts[0]
+
+    async def GetChannel(self, request: clue_pb2.GetChannelRequest, context: _Context) -> clue_pb2.ChannelState:
+        await self._guard(context)
+        channel = await _channel(request.channel, context)
+        try:
+            stored = await self._operations.read(channel)
+        except RemoteError as error:
+            await _unavailable(context, error)
+        return channel_state(stored, self._clock.unix_ms())
 
     async def GetDirectory(self, request: clue_pb2.DirectoryRequest, context: _Context) -> clue_pb2.Directory:
         await self._guard(context)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from clue.text import Text
+from clue.vocabulary import PLAIN, Vocabulary
 from common.pb import chat_pb2
 
 MEMBERS = (
@@ -19,16 +20,21 @@ MEMBERS = (
 PROFILES = 100_000
 
 ROLES = ("mod", "vip", "sub", "follower")  # in the order in which they are stored
+STAFF = ("staff", "admin")  # types of accounts that may moderate everywhere, and that nobody bans
+
+DAY_MS = 86_400_000
+RETURNING_DAYS = 30  # so long after the first message a chatter counts as a returning one
 
 
 class Profile(NamedTuple):
-    """One user, as stored. `version` changes with every change of it."""
+    """One user, as stored. `version` changes with every change of it. `type`: "" or one of STAFF."""
 
     user_id: int
     login: str
     display_name: str
     color: str
     version: str
+    type: str = ""
 
 
 class Candidate(NamedTuple):
@@ -39,26 +45,56 @@ class Candidate(NamedTuple):
     text: Text
 
 
-class Facts(NamedTuple):
-    """What is known about a submission's author and channel at the moment of the decision."""
+class Modes(NamedTuple):
+    """The room's modes (tmi_protocol section 11). `followers_only_min` -1: off; `slow_s` 0: off."""
 
-    now_ms: int
-    channel_exists: bool
-    profile: Profile | None  # None: no such user, or not reached
-    reached: bool  # False: the author's shard did not answer, and the profile is not known from before
-    banned_until_ms: int | None  # 0: for ever; None: not banned
-    allowed: bool  # by the account's rate limit; True too when it could not be asked
+    emote_only: bool = False
+    followers_only_min: int = -1
+    unique_chat: bool = False
+    slow_s: int = 0
+    subs_only: bool = False
+
+
+class Roles(NamedTuple):
+    """A user's roles in a channel, as stored. `followed_ms`: since when, UNIX ms; 0: does not follow, or not known."""
+
+    names: frozenset[str] = frozenset()
+    followed_ms: int = 0
+    login: str = ""
+
+    def stored(self) -> str:
+        """What `read_roles` reads; "" for none."""
+        held = [
+            f"{name}={self.followed_ms}" if name == "follower" and self.followed_ms else name
+            for name in ROLES
+            if name in self.names
+        ]
+        return ",".join(held) + " " + self.login if held else ""
 
 
 class Member:
-    """One user in one channel. `chatter` is kept for the profile's version it was made of."""
+    """One user in one channel. `chatter` is kept for the profile's version it was made of.
 
-    __slots__ = ("_chatter", "_made_of", "banned_until_ms", "privileged", "roles")
+    `banned_until_ms` 0: for ever; None: not banned. `first_day`: UNIX time / DAY_MS of the first message here; None:
+    there is none.
+    """
 
-    def __init__(self, banned_until_ms: int | None, roles: frozenset[str], privileged: bool) -> None:
-        self.banned_until_ms = banned_until_ms
-        self.roles = roles
-        self.privileged = privileged
+    __slots__ = (
+        "_chatter", "_made_of", "banned_until_ms", "broadcaster", "first_day", "followed_ms", "moderator", "privileged",
+        "roles", "subscriber",
+    )  # fmt: skip
+
+    def __init__(
+        self, banned_until_ms: int | None, roles: Roles, broadcaster: bool, first_day: int | None = None
+    ) -> None:
+        self.banned_until_ms = None if broadcaster else banned_until_ms
+        self.roles = roles.names
+        self.followed_ms = roles.followed_ms
+        self.broadcaster = broadcaster
+        self.moderator = broadcaster or "mod" in roles.names
+        self.privileged = self.moderator or "vip" in roles.names
+        self.subscriber = "sub" in roles.names
+        self.first_day = first_day
         self._chatter: chat_pb2.Chatter | None = None
         self._made_of = ""
 
@@ -69,16 +105,53 @@ class Member:
         return self._chatter
 
 
+NOBODY = Member(None, Roles(), False)
+
+
+class Facts(NamedTuple):
+    """What is known about a submission's author and channel at the moment of the decision."""
+
+    now_ms: int
+    channel_exists: bool
+    profile: Profile | None  # None: no such user, or not reached
+    reached: bool  # False: the author's shard did not answer, and the profile is not known from before
+    allowed: bool  # by the account's rate limit; True too when it could not be asked
+    member: Member = NOBODY
+    modes: Modes = Modes()
+    vocabulary: Vocabulary = PLAIN
+
+
 class Channel:
-    """What is known of one channel at one version. A member that is missing here has not been read yet."""
+    """What is known of one channel at one version. A member that is missing here has not been read yet.
 
-    __slots__ = ("members", "name", "room", "version")
+    `fields` are those of the room's hash; `room` and `modes` are made of them.
+    """
 
-    def __init__(self, name: str, version: str, room: chat_pb2.RoomState) -> None:
+    __slots__ = ("fields", "members", "modes", "name", "room", "version")
+
+    def __init__(self, name: str, version: str, fields: dict[bytes, bytes]) -> None:
         self.name = name
         self.version = version
-        self.room = room
         self.members: dict[int, Member] = {}
+        self.set_fields(fields)
+
+    def copy(self, user_ids: Iterable[int]) -> Channel:
+        """One's own to change, with these members."""
+        made = Channel(self.name, self.version, self.fields)
+        made.members = {user_id: self.members[user_id] for user_id in user_ids}
+        return made
+
+    def set_fields(self, fields: dict[bytes, bytes]) -> None:
+        self.fields = fields
+        self.modes = modes = read_modes(fields)
+        self.room = chat_pb2.RoomState(
+            room_id=int(fields.get(b"room_id", 0)),
+            emote_only=modes.emote_only,
+            followers_only_min=modes.followers_only_min,
+            unique_chat=modes.unique_chat,
+            slow_s=modes.slow_s,
+            subs_only=modes.subs_only,
+        )
 
 
 def chatter(profile: Profile, roles: Iterable[str], channel: str) -> chat_pb2.Chatter:
@@ -91,6 +164,8 @@ def chatter(profile: Profile, roles: Iterable[str], channel: str) -> chat_pb2.Ch
     mod = "mod" in roles and not broadcaster
     vip = "vip" in roles and not broadcaster
     subscriber = "sub" in roles
+    if profile.type:
+        badges.append(f"{profile.type}/1")
     if broadcaster:
         badges.append("broadcaster/1")
     if mod:
@@ -106,7 +181,7 @@ def chatter(profile: Profile, roles: Iterable[str], channel: str) -> chat_pb2.Ch
         color=profile.color,
         badges=",".join(badges),
         badge_info="subscriber/1" if subscriber else "",
-        user_type="mod" if mod else "",
+        user_type=profile.type or ("mod" if mod else ""),
         mod=mod,
         subscriber=subscriber,
         vip=vip,
@@ -118,11 +193,14 @@ def is_broadcaster(login: str, channel: str) -> bool:
 
 
 def read_profile(fields: Sequence[bytes | None]) -> Profile | None:
-    """From id, login, display_name, color, version as Redis has them; None when there is no such user."""
-    user_id, login, display_name, color, version = fields
+    """From id, login, display_name, color, version, type as Redis has them; None when there is no such user."""
+    user_id, login, display_name, color, version, kind = fields
     if not user_id or login is None or display_name is None or version is None:
         return None
-    return Profile(int(user_id), login.decode(), display_name.decode(), (color or b"").decode(), version.decode())
+    return Profile(
+        int(user_id), login.decode(), display_name.decode(), (color or b"").decode(), version.decode(),
+        (kind or b"").decode(),
+    )  # fmt: skip
 
 
 class ChannelFacts(NamedTuple):
@@ -132,26 +210,46 @@ class ChannelFacts(NamedTuple):
     head: int
 
 
-def read_channel(name: str, members: Sequence[tuple[int, str]], reply: Sequence[Any]) -> ChannelFacts:
-    """`members`: user id and login in the order in which facts.lua was asked. Without room_id in the room, it is 0."""
+def read_channel(
+    name: str, members: Sequence[tuple[int, str]], reply: Sequence[Any], known: Channel | None = None
+) -> ChannelFacts:
+    """`members`: user id and login in the order in which facts.lua was asked; `known`: the version it was told of.
+
+    Without room_id in the room, it is 0.
+    """
     version, head, room_fields, users = reply
-    room = read_room(dict(zip(room_fields[::2], room_fields[1::2], strict=True)))
-    channel = Channel(name, version.decode(), room)
+    if known is not None and version.decode() == known.version:
+        fields = known.fields
+    else:
+        fields = dict(zip(room_fields[::2], room_fields[1::2], strict=True))
+    channel = Channel(name, version.decode(), fields)
     for i, (user_id, login) in enumerate(members):
-        channel.members[user_id] = read_member(name, login, users[2 * i], users[2 * i + 1])
+        ban, roles, first_day = users[3 * i : 3 * i + 3]
+        channel.members[user_id] = Member(
+            read_ban(ban), read_roles(roles), is_broadcaster(login, name), int(first_day) if first_day else None
+        )
     return ChannelFacts(channel, int(head))
 
 
-def read_member(channel: str, login: str, ban: bytes, roles: bytes) -> Member:
-    held = frozenset(roles.decode().split(",")) if roles else frozenset()
-    broadcaster = is_broadcaster(login, channel)
-    until = int(ban) if ban and not broadcaster else None
-    return Member(until, held, broadcaster or "mod" in held or "vip" in held)
+def read_ban(stored: bytes) -> int | None:
+    """Until when (see clue/keys.py)."""
+    return int(stored.partition(b" ")[0]) if stored else None
 
 
-def read_room(fields: dict[bytes, bytes]) -> chat_pb2.RoomState:
-    return chat_pb2.RoomState(
-        room_id=int(fields.get(b"room_id", 0)),
+def read_roles(stored: bytes) -> Roles:
+    held, _, login = stored.decode().partition(" ")
+    names = set()
+    followed_ms = 0
+    for part in held.split(",") if held else ():
+        name, _, since = part.partition("=")
+        names.add(name)
+        if since:
+            followed_ms = int(since)
+    return Roles(frozenset(names), followed_ms, login)
+
+
+def read_modes(fields: dict[bytes, bytes]) -> Modes:
+    return Modes(
         emote_only=fields.get(b"emote_only") == b"1",
         followers_only_min=int(fields.get(b"followers_only_min", -1)),
         unique_chat=fields.get(b"unique_chat") == b"1",

@@ -9,33 +9,60 @@ from typing import NamedTuple
 
 DIRECTORY = "{directory}:services"  # hash: service/instance -> "<last seen> <run> <serialized Registration>"
 USER_IDS = "{ids}:users"  # hash: next (first id not handed out), run (the server's run_id that handed out last)
+VOCABULARY = "{vocabulary}:global"  # hash: terms, emotes (clue/vocabulary.py) of every channel
+PLACE = "cluster:place"  # string: which of how many plain servers this one is, "0 of 2"
 IDENTITY = "cluster:identity"  # string: the cluster this server belongs to; without a tag, one on each plain server
 
 
 class ChannelKeys(NamedTuple):
-    """The keys of one channel; all share the tag {#name}."""
+    """The keys of one channel, or of one user's inbox (head, log and batches only); all share the tag {#name}."""
 
     head: str  # hash: seq (newest in the log), run (run_id that gave it), version (of the state; absent: "0")
     log: str  # stream: <seq>-0 -> p (prev), d (serialized Publication)
     batches: str  # hash: edge run -> "<batch> <when> <result>..." of the last batch (see commit.lua)
     last: str  # hash: user id -> "<when> <text hash>" of the last delivered message; the unprivileged only
-    room: str  # hash: room_id and the modes
-    bans: str  # hash: user id -> until when, or 0: for ever
-    roles: str  # hash: user id -> "mod,sub"
+    room: str  # hash: room_id, the modes, terms, emotes (clue/facts.py), raid ("<target> <when it began>")
+    bans: str  # hash: user id -> "<until when, or 0: for ever> <login> <by whom> <since when> <reason>"
+    roles: str  # hash: user id -> "mod,sub,follower=<since when> <login>"
+    held: str  # hash: message id -> "<when it expires> <serialized Publication>" of messages that wait for a moderator
+    first: str  # hash: user id -> day (UNIX time / 86,400 s) of the first message here
+    unique: str  # hash: user id -> the last text hashes, 8 bytes each; only of channels in unique-chat mode
 
 
 def of_channel(channel: str) -> ChannelKeys:
+    """`channel`: "#name", or "@login" for that user's inbox."""
     tag = "{" + channel + "}:"
     return ChannelKeys(
-        tag + "head", tag + "log", tag + "batches", tag + "last", tag + "room", tag + "bans", tag + "roles"
-    )
+        tag + "head", tag + "log", tag + "batches", tag + "last", tag + "room", tag + "bans", tag + "roles",
+        tag + "held", tag + "first", tag + "unique",
+    )  # fmt: skip
 
 
 def user(login: str) -> str:
-    """hash: id, login, display_name, color, version, and token:<sha256> -> when it was set."""
+    """hash: id, login, display_name, color, type, version, and token:<sha256> -> when it was set."""
     return "{@" + login + "}:user"
 
 
 def limits(login: str) -> str:
     """string: messages of the window under way; expires with the window."""
     return "{@" + login + "}:limits"
+
+
+def lockout(login: str) -> str:
+    """string: there while the user is locked out for having sent too much."""
+    return "{@" + login + "}:lockout"
+
+
+def whispers(login: str, window: str) -> str:
+    """string: whispers of the window ("s" or "min") under way; expires with the window."""
+    return "{@" + login + "}:whispers:" + window
+
+
+def edges_of(channel: str) -> str:
+    """sorted set: edge run -> when that edge's set of chatters ends, unless it reports again."""
+    return "{" + channel + "}:edges"
+
+
+def chatters_of(channel: str) -> str:
+    """What the keys of these sets begin with; the edge run follows. set: logins of those who are in there."""
+    return "{" + channel + "}:chatters:"

@@ -17,8 +17,13 @@ class Limits:
     privileged: int = 100  # messages a window where it is one of these
     window_ms: int = 30_000
     floor_ms: int = 1_000  # between two messages of an unprivileged user in one channel; 0: none
+    lockout_ms: int = (
+        0  # for who went over `ordinary`, every ordinary message is refused for so long, and told; 0: none
+    )
     duplicates: bool = True  # refuse a text equal to the sender's last one there, for 30 s
 
 
 ON = Limits()
 OFF = Limits(ordinary=0, privileged=0, floor_ms=0, duplicates=False)
+
+WHISPERS_A_S, WHISPERS_A_MIN = 3, 100  # tmi_protocol section 9; new recipients are not counted

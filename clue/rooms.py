@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from clue import keys, scripts
-from clue.facts import Channel, ChannelFacts, FactsCache, read_channel
+from clue.facts import Channel, ChannelFacts, FactsCache, Roles, read_channel, read_roles
 from clue.redis_shards import Shards
 from clue.users import Users, channel_owner
 from common.errors import RemoteError
@@ -22,8 +22,12 @@ class Rooms:
 
     async def read(self, wanted: Mapping[str, Wanted]) -> dict[str, ChannelFacts | RemoteError]:
         """Facts of channels (valid names) with some members, as they are now. One call a channel, all at once."""
+        # Of a room that is known the modes, terms and emotes are not sent again while its version holds.
+        known = {name: self.cache.get(name) for name in wanted}
         calls = {
-            name: self._shards.at(keys.of_channel(name).head).call((scripts.facts(name, (i for i, _ in members)),))
+            name: self._shards.at(keys.of_channel(name).head).call(
+                (scripts.facts(name, (i for i, _ in members), room.version if (room := known[name]) else ""),)
+            )
             for name, members in wanted.items()
         }
         found: dict[str, ChannelFacts | RemoteError] = {}
@@ -36,7 +40,7 @@ class Rooms:
             if isinstance(reply, RemoteError):
                 found[name] = reply
                 continue
-            facts = read_channel(name, wanted[name], reply)
+            facts = read_channel(name, wanted[name], reply, known[name])
             found[name] = facts
             if not facts.channel.room.room_id:
                 newcomers.append(name)
@@ -46,11 +50,23 @@ class Rooms:
             if isinstance(room_id, RemoteError):
                 found[name] = room_id
             elif isinstance(newcomer, ChannelFacts):
-                newcomer.channel.room.room_id = room_id
+                newcomer.channel.set_fields({**newcomer.channel.fields, b"room_id": b"%d" % room_id})
         for name, facts_or_error in found.items():
             if isinstance(facts_or_error, ChannelFacts):
                 channel = self.cache.put(facts_or_error.channel)
                 found[name] = ChannelFacts(channel, facts_or_error.head)
+        return found
+
+    async def roles(self, name: str) -> dict[int, Roles]:
+        """Everybody's, by user id. Raises RemoteError."""
+        key = keys.of_channel(name).roles
+        flat = await self._shards.at(key).call_one(("HGETALL", key))
+        return {int(user_id): read_roles(stored) for user_id, stored in zip(flat[::2], flat[1::2], strict=True)}
+
+    async def held(self, name: str, message_ids: Sequence[str]) -> list[bytes | None]:
+        """What is kept of held messages. Raises RemoteError."""
+        key = keys.of_channel(name).held
+        found: list[bytes | None] = await self._shards.at(key).call_one(("HMGET", key, *message_ids))
         return found
 
     def known(self, name: str, members: Wanted) -> Channel | None:

@@ -7,6 +7,7 @@ import grpc.aio
 from clue.channel_log import ChannelLogs
 from clue.directory import DirectoryStore
 from clue.joins import Joiner
+from clue.presence import Presence
 from clue.submit import Submitter
 from clue.users import Users
 from common.pb import clue_pb2, clue_pb2_grpc
@@ -14,12 +15,19 @@ from common.pb import clue_pb2, clue_pb2_grpc
 
 class ClueService(clue_pb2_grpc.ClueServicer):
     def __init__(
-        self, users: Users, submitter: Submitter, joiner: Joiner, logs: ChannelLogs, directory: DirectoryStore
+        self,
+        users: Users,
+        submitter: Submitter,
+        joiner: Joiner,
+        logs: ChannelLogs,
+        presence: Presence,
+        directory: DirectoryStore,
     ) -> None:
         self._users = users
         self._submitter = submitter
         self._joiner = joiner
         self._logs = logs
+        self._presence = presence
         self._directory = directory
 
     async def Authenticate(
@@ -38,6 +46,11 @@ class ClueService(clue_pb2_grpc.ClueServicer):
 
     async def Heads(self, request: clue_pb2.HeadsRequest, context: grpc.aio.ServicerContext) -> clue_pb2.HeadsReply:
         return await self._logs.heads(request.channels)
+
+    async def Presence(
+        self, request: clue_pb2.PresenceReport, context: grpc.aio.ServicerContext
+    ) -> clue_pb2.PresenceReply:
+        return await self._presence.report(request)
 
     async def Register(self, request: clue_pb2.Registration, context: grpc.aio.ServicerContext) -> clue_pb2.Directory:
         return await self._directory.register(request)

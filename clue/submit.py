@@ -1,12 +1,7 @@
-"""One Submit on its way: gather facts, decide, commit, and wait for an exchange.
+"""One Submit on its way: gather facts, decide, commit, carry out what follows, and wait for an exchange.
 
-What a batch needs is asked for all its channels at once: one round trip for channels not known yet (rare), one for the
-users' limits, one for the commits. When a shard does not answer:
-
-- a channel's: its submissions are UNAVAILABLE, the other channels of the batch go on;
-- an author's: the rate limit cannot be checked. The message is let through when the author is known from before (the
-  floor and the duplicate rule, on the channel's shard, still hold), else denied. To leave it undecided would hold up
-  the edge's whole lane.
+Commands are decided like messages, in their order: what one changes holds for those after it in the batch. All of a
+batch's changes and messages of a channel go into one commit, with what is answered; so a repeat is answered the same.
 """
 
 from __future__ import annotations
@@ -14,20 +9,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from hashlib import blake2b
-from typing import Any
 
-from clue import keys, scripts
+from clue import answers, commands
+from clue.changes import Write, applied
 from clue.channel_log import ChannelLogs
-from clue.commits import Accepted, Commits, Committed, Group, Outcome, Stale, Superseded
-from clue.facts import Candidate, Channel, Facts, Member, Profile, read_profile
+from clue.commands.messages import held_value, personal_notice
+from clue.commands.shape import Call, Known, ToModerators
+from clue.commits import Accepted, Action, Commits, Committed, Decision, Done, Group, Outcome, Result, Stale, Superseded
+from clue.effects import Effects
+from clue.facts import DAY_MS, RETURNING_DAYS, Channel, Facts, Profile
+from clue.gathering import Gathering
 from clue.limiter import Limits
 from clue.publisher import Publisher
-from clue.redis_shards import Shard, Shards
 from clue.rooms import Rooms
-from clue.rules import decide
-from clue.text import normalise
-from clue.users import Users, channel_owner
+from clue.rules import RULES, STANDING, decide
+from clue.text import ACTION, inner
 from clue.verdict import OF_STATE, Denial
+from clue.vocabularies import Vocabularies
+from clue.vocabulary import Vocabulary
+from clue.work import Work
 from common.clock import Clock
 from common.errors import RemoteError
 from common.log import Log
@@ -37,34 +37,25 @@ from common.pb import chat_pb2, clue_pb2
 STALE_ROUNDS = 5  # decisions on a channel whose state changes all the time; then its submissions are UNAVAILABLE
 PUBLISH_WAIT_S = 2.0  # for an exchange, before a verdict says "delayed"
 ANSWER_MARGIN_S = 0.3  # kept of the caller's deadline, to get the verdicts back
+UNIQUE_LENGTH = 9  # characters; only longer messages have to be unique (tmi_protocol section 11)
 
-_NOBODY = Member(None, frozenset(), False)
+_HELD = "msg_rejected"
+# Appended to a publication by commit.lua, when the message is its author's first one: protobuf merges the two.
+_FIRST_MESSAGE = chat_pb2.Publication(line=chat_pb2.Line(first_message=True)).SerializeToString()
 
 
-class _Work:
-    """One channel's submissions of the batch, and how far they are. Lists run along `submissions`."""
+class _Moment:
+    """What a round of decisions on one channel has in common. `room` and `known` are its own to change."""
 
-    __slots__ = (
-        "allowed", "candidates", "exists", "members", "name", "outcome", "profiles", "reached", "room",
-        "submissions", "unavailable",
-    )  # fmt: skip
+    __slots__ = ("day", "edge_run", "known", "now_ms", "room", "vocabulary")
 
-    def __init__(self, channel: clue_pb2.ChannelSubmissions) -> None:
-        self.name = channel.channel
-        self.submissions = list(channel.submissions)
-        self.candidates = [Candidate(s.user_id, s.login, normalise(s.text)) for s in self.submissions]
-        self.exists = channel_owner(channel.channel) is not None
-        self.members = [(c.user_id, c.login) for c in self.candidates if c.user_id]
-        self.room: Channel | None = None
-        self.allowed = [True] * len(self.candidates)
-        self.profiles: list[Profile | None] = [None] * len(self.candidates)
-        self.reached = [True] * len(self.candidates)
-        self.outcome: Committed | Superseded | None = None
-        self.unavailable = False
-
-    def member(self, i: int) -> Member:
-        user_id = self.candidates[i].user_id
-        return self.room.members[user_id] if self.room is not None and user_id else _NOBODY
+    def __init__(self, now_ms: int, edge_run: int, room: Channel | None, known: Known, vocabulary: Vocabulary) -> None:
+        self.now_ms = now_ms
+        self.day = now_ms // DAY_MS
+        self.edge_run = edge_run
+        self.room = room
+        self.known = known
+        self.vocabulary = vocabulary
 
 
 class Submitter:
@@ -72,33 +63,37 @@ class Submitter:
 
     def __init__(
         self,
-        shards: Shards,
         rooms: Rooms,
-        users: Users,
         logs: ChannelLogs,
         publisher: Publisher,
+        gathering: Gathering,
+        commits: Commits,
+        effects: Effects,
+        vocabularies: Vocabularies,
         *,
         limits: Limits,
         clock: Clock,
         metrics: Metrics,
         log: Log,
     ) -> None:
-        self._shards = shards
         self._rooms = rooms
-        self._users = users
         self._logs = logs
         self._publish = publisher.publish
+        self._gathering = gathering
+        self._commits = commits
+        self._effects = effects
+        self._vocabularies = vocabularies
         self._limits = limits
         self._clock = clock
         self._metrics = metrics
         self._log = log
-        self._commits = Commits(shards, clock, publisher.publish)
 
     async def submit(self, request: clue_pb2.SubmitRequest, time_left_s: float | None) -> clue_pb2.SubmitReply:
         """One verdict for each submission, in order. `time_left_s`: until the caller gives up (None: it does not)."""
         wait_s = PUBLISH_WAIT_S if time_left_s is None else min(PUBLISH_WAIT_S, time_left_s - ANSWER_MARGIN_S)
-        deadline = self._clock.monotonic() + wait_s
-        works = [_Work(channel) for channel in request.channels]
+        started = self._clock.monotonic()
+        deadline = started + wait_s
+        works = [Work(channel) for channel in request.channels]
         # A later try takes nothing from the limits again, and always commits: an earlier try that is still on its way
         # then finds the batch taken (ARCHITECTURE 3.6).
         first = request.attempt <= 1
@@ -107,176 +102,206 @@ class Submitter:
         if not first:
             self._metrics.count("submits.retried")
 
-        await self._gather_rooms(works)
-        await self._gather_authors(works, first=first)
+        await self._gathering.all(works, first=first)
         todo = works
         for _ in range(STALE_ROUNDS):
             todo = await self._decide_and_commit(todo, request, always=not first)
             if not todo:
                 break
             self._metrics.count("stale", len(todo))
-            await self._gather_rooms(todo)
+            await self._gathering.again(todo)
         for work in todo:
             self._log.error("submissions undecided", channel=work.name, cause="its state changes all the time")
             work.unavailable = True
-        return self._reply(works, await self._published(works, deadline))
+        self._metrics.timing("submit.decide_ms", (self._clock.monotonic() - started) * 1e3)
+        reply = self._reply(works, await self._published(works, deadline))
+        self._metrics.timing("submit.ms", (self._clock.monotonic() - started) * 1e3)
+        return reply
 
-    async def _gather_rooms(self, works: Sequence[_Work]) -> None:
-        """Bring `room` with the authors' memberships to each work; from the cache when all is there."""
-        missing: dict[str, list[tuple[int, str]]] = {}
-        for work in works:
-            if work.exists:
-                work.room = self._rooms.known(work.name, work.members)
-                if work.room is None:
-                    missing[work.name] = work.members
-        if not missing:
-            return
-        found = await self._rooms.read(missing)
-        for work in works:
-            if work.name in missing:
-                facts = found[work.name]
-                if isinstance(facts, RemoteError):
-                    work.unavailable = True
-                else:
-                    work.room = facts.channel
-
-    async def _gather_authors(self, works: Sequence[_Work], *, first: bool) -> None:
-        """Take from the authors' limits, and bring their profiles. One call an author, one pipeline a shard."""
-        places: dict[str, list[tuple[_Work, int]]] = {}
-        for work in works:
-            for i, candidate in enumerate(work.candidates):
-                if candidate.user_id:
-                    places.setdefault(candidate.login, []).append((work, i))
-        by_shard: dict[Shard, list[str]] = {}
-        for login in places:
-            by_shard.setdefault(self._shards.at(keys.user(login)), []).append(login)
-        asked = [
-            (logins, shard.call([self._allow(login, places[login], first=first) for login in logins]))
-            for shard, logins in by_shard.items()
-        ]
-        for logins, future in asked:
-            replies: Sequence[Any]
-            try:
-                replies = await future
-            except RemoteError as error:
-                replies = [error] * len(logins)
-            for login, reply in zip(logins, replies, strict=True):
-                self._author(login, reply, places[login])
-
-    def _allow(self, login: str, places: list[tuple[_Work, int]], *, first: bool) -> scripts.Command:
-        letters = ""
-        for work, i in places:
-            if not first or work.unavailable:
-                letters += "n"
-            else:
-                letters += "p" if work.member(i).privileged else "o"
-        known = self._users.profiles.get(login)
-        limits = self._limits
-        return scripts.allow(
-            login, known.version if known else "", letters, limits.ordinary, limits.privileged, limits.window_ms
-        )
-
-    def _author(self, login: str, reply: Any, places: list[tuple[_Work, int]]) -> None:
-        profiles = self._users.profiles
-        if isinstance(reply, RemoteError):
-            self._metrics.count("limits.unchecked", len(places))
-            known = profiles.get(login)
-            for work, i in places:
-                work.profiles[i] = known
-                work.reached[i] = known is not None
-            return
-        if len(reply) > 1:
-            profile = read_profile(reply[1:])
-            if profile is None:
-                profiles.drop(login)
-            else:
-                profiles.put(profile)
-        known = profiles.get(login)
-        for (work, i), answer in zip(places, reply[0], strict=True):
-            work.profiles[i] = known
-            work.allowed[i] = answer == ord("1")
+    # -- decide -----------------------------------------------------------------------------------------------------
 
     async def _decide_and_commit(
-        self, works: Sequence[_Work], request: clue_pb2.SubmitRequest, *, always: bool
-    ) -> list[_Work]:
+        self, works: Sequence[Work], request: clue_pb2.SubmitRequest, *, always: bool
+    ) -> list[Work]:
         """Returns the works whose channel's state had changed: they are to be decided again."""
         now_ms = self._clock.unix_ms()
-        waiting: list[tuple[_Work, asyncio.Future[Outcome]]] = []
+        waiting: list[tuple[Work, Group, asyncio.Future[Outcome]]] = []
         for work in works:
             if work.unavailable:
                 continue
-            decisions = [self._decide(work, i, request.edge_run, now_ms) for i in range(len(work.candidates))]
+            decisions = self._decisions(work, request.edge_run, now_ms)
             if work.room is None or not (always or any(map(_needs_commit, decisions))):
                 work.outcome = Committed([d for d in decisions if isinstance(d, Denial)], False, None)
                 continue
-            group = Group(request.edge_run, request.batch, work.room.version, decisions)
-            waiting.append((work, self._commits.put(work.name, group)))
+            group = Group(request.edge_run or "", request.batch, work.room.version, decisions)
+            waiting.append((work, group, self._commits.put(work.name, group)))
         stale = []
         try:
-            for work, future in waiting:
-                if await self._settle(work, future):
+            for work, group, future in waiting:
+                if await self._settle(work, group, future):
                     stale.append(work)
         except asyncio.CancelledError:
-            for _, future in waiting:  # nobody is there to be told: what is not written yet shall not be
+            for _, _, future in waiting:  # nobody is there to be told: what is not written yet shall not be
                 future.cancel()
             raise
         return stale
 
-    async def _settle(self, work: _Work, future: asyncio.Future[Outcome]) -> bool:
+    def _decisions(self, work: Work, edge_run: int, now_ms: int) -> list[Decision]:
+        room = work.room
+        if room is None:
+            moment = _Moment(now_ms, edge_run, None, work.known, self._vocabularies.of({}))
+        elif not work.commands:
+            moment = _Moment(now_ms, edge_run, room, work.known, self._vocabularies.of(room.fields))
+        else:
+            own = room.copy(user_id for user_id, _ in work.members)
+            moment = _Moment(now_ms, edge_run, own, work.known.copy(), self._vocabularies.of(room.fields))
+        return [
+            self._message(work, i, moment) if i not in work.commands else self._command(work, i, moment)
+            for i in range(len(work.candidates))
+        ]
+
+    def _facts(self, work: Work, i: int, moment: _Moment) -> Facts:
+        room, user_id = moment.room, work.candidates[i].user_id
+        if room is None or not user_id:
+            return Facts(moment.now_ms, work.exists, work.profiles[i], work.reached[i], work.allowed[i])
+        return Facts(
+            moment.now_ms, work.exists, work.profiles[i], work.reached[i], work.allowed[i],
+            room.members[user_id], room.modes, moment.vocabulary,
+        )  # fmt: skip
+
+    def _message(self, work: Work, i: int, moment: _Moment) -> Decision:
+        facts = self._facts(work, i, moment)
+        candidate = work.candidates[i]
+        denial = decide(candidate, facts, RULES if not candidate.text.command else STANDING)
+        if denial is not None and denial.msg_id != _HELD:
+            return denial
+        if candidate.text.command:  # known, but not here: of the player, or of one client
+            return Action(answers.token(answers.of(commands.unavailable(candidate.text.command))))
+        room, member, profile = moment.room, facts.member, facts.profile
+        assert room is not None  # the rule channel_exists
+        assert profile is not None  # the rule known_author
+        submission = work.submissions[i]
+        shown = candidate.text.shown
+        reply = None
+        if i in work.parents:
+            reply = _reply_to(work.parents[i])
+            shown = _addressed(shown, reply.parent_display_name)
+        first_day = member.first_day
+        publication = chat_pb2.Publication(
+            id=submission.id,
+            ts_ms=moment.now_ms,
+            room_id=room.room.room_id,
+            line=chat_pb2.Line(
+                author=member.chatter(profile, work.name),
+                text=shown,
+                client_nonce=submission.client_nonce,
+                reply=reply,
+                emotes=moment.vocabulary.emote_tag(shown),
+                returning_chatter=first_day is not None and 0 < moment.day - first_day <= RETURNING_DAYS,
+                edge_run=moment.edge_run,
+                session=submission.session,
+            ),
+        ).SerializeToString()
+        if denial is not None:
+            return self._held(work.name, submission.id, candidate.text.shown, profile, publication, denial, moment)
+        floor_ms = 0 if member.privileged else self._limits.floor_ms
+        unique = room.modes.unique_chat and not member.moderator and len(inner(shown)) > UNIQUE_LENGTH
+        if not floor_ms and not unique and first_day is not None:
+            return Accepted(publication)
+        return Accepted(
+            publication,
+            profile.user_id,
+            max(floor_ms, room.modes.slow_s * 1000) if floor_ms else "",
+            blake2b(shown.encode(), digest_size=8).digest() if floor_ms or unique else b"",
+            "1" if unique else "",
+            b"%d " % moment.day + _FIRST_MESSAGE if first_day is None else b"",
+        )
+
+    def _held(
+        self, channel: str, message_id: str, shown: str, author: Profile, publication: bytes, denial: Denial,
+        moment: _Moment,
+    ) -> Action:  # fmt: skip
+        """Kept for a moderator to decide on; they are told in their inboxes."""
+        verdict = clue_pb2.Verdict(outcome=clue_pb2.Verdict.DENIED, denial=denial.msg_id, notice=denial.notice(channel))
+        text = (
+            f'A message from {author.display_name} is being checked: "{inner(shown)}" '
+            f"Show it with /approve {message_id} or drop it with /deny {message_id}"
+        )
+        notice = personal_notice(message_id, channel, "msg_held", text, moment.now_ms)
+        write = Write("held", message_id, held_value(publication, moment.now_ms), state=False)
+        return Action(answers.token(answers.Kept(verdict, (ToModerators(notice),))), (write,))
+
+    def _command(self, work: Work, i: int, moment: _Moment) -> Decision:
+        candidate = work.candidates[i]
+        facts = self._facts(work, i, moment)
+        denial = decide(candidate, facts, STANDING)
+        if denial is not None:
+            return denial
+        assert moment.room is not None  # the rule channel_exists
+        assert facts.profile is not None  # the rule known_author
+        call = Call(
+            work.commands[i], candidate.text.command, candidate.text.arguments, facts.profile, facts.member,
+            moment.room, moment.known, moment.vocabulary, work.submissions[i].id, moment.now_ms,
+        )  # fmt: skip
+        answer = commands.answer(call)
+        token = answers.token(answers.of(answer, facts.member.chatter(facts.profile, work.name)))
+        if answer.change is None:
+            return Action(token)
+        applied(moment.room, answer.change, moment.known.roles)
+        stored = tuple(publication.SerializeToString() for publication in answer.change.publications)
+        return Action(token, answer.change.writes, stored)
+
+    # -- commit -----------------------------------------------------------------------------------------------------
+
+    async def _settle(self, work: Work, group: Group, future: asyncio.Future[Outcome]) -> bool:
         """Bring the commit's outcome to the work; True when the channel's state was stale."""
         try:
             outcome = await future
         except RemoteError:
             work.unavailable = True
             return False
+        assert work.room is not None
         if isinstance(outcome, Stale):
-            assert work.room is not None
             self._rooms.cache.drop(work.name, work.room.version)
             return True
         work.outcome = outcome
-        if isinstance(outcome, Committed) and outcome.repeat:
+        if isinstance(outcome, Superseded):
+            return False
+        if outcome.repeat:
             self._metrics.count("repeats")
             await self._repeat(work, outcome)
+        else:
+            self._remember(work, work.room, group, outcome.results)
+        done = [answers.from_token(result.token) for result in outcome.results if isinstance(result, Done)]
+        effects = [effect for kept in done for effect in kept.effects]
+        if effects and not work.unavailable:
+            try:
+                await self._effects.carry_out(work.name, group.edge_run, group.batch, effects)
+            except RemoteError:
+                work.unavailable = True  # the edge repeats the batch, and this with it
         return False
 
-    def _decide(self, work: _Work, i: int, edge_run: int, now_ms: int) -> Accepted | Denial:
-        candidate = work.candidates[i]
-        profile = work.profiles[i]
-        member = work.member(i)
-        facts = Facts(now_ms, work.exists, profile, work.reached[i], member.banned_until_ms, work.allowed[i])
-        denial = decide(candidate, facts)
-        if denial is not None:
-            return denial
-        room = work.room
-        assert room is not None  # the rule channel_exists
-        assert profile is not None  # the rule known_author
-        submission = work.submissions[i]
-        shown = candidate.text.shown
-        publication = chat_pb2.Publication(
-            id=submission.id,
-            ts_ms=now_ms,
-            room_id=room.room.room_id,
-            line=chat_pb2.Line(
-                author=member.chatter(profile, work.name),
-                text=shown,
-                client_nonce=submission.client_nonce,
-                edge_run=edge_run,
-                session=submission.session,
-            ),
-        ).SerializeToString()
-        limits = self._limits
-        if member.privileged or not limits.floor_ms:
-            return Accepted(publication)
-        text_hash = blake2b(shown.encode(), digest_size=8).digest()
-        return Accepted(publication, profile.user_id, max(limits.floor_ms, room.room.slow_s * 1000), text_hash)
+    def _remember(self, work: Work, room: Channel, group: Group, results: Sequence[Result]) -> None:
+        """What the commit has changed of what is cached."""
+        for i, (decision, result) in enumerate(zip(group.decisions, results, strict=True)):
+            if isinstance(decision, Accepted):
+                if decision.suffix and isinstance(result, int):
+                    work.member(i).first_day = int(decision.suffix.partition(b" ")[0])
+            elif isinstance(decision, Action) and any(write.state for write in decision.writes):
+                self._rooms.cache.drop(work.name, room.version)
 
-    async def _repeat(self, work: _Work, outcome: Committed) -> None:
+    async def _repeat(self, work: Work, outcome: Committed) -> None:
         """The batch was committed by an earlier try, which may have died before an exchange had it: publish again."""
         if len(outcome.results) != len(work.submissions):
             self._log.error("batch repeated with another content", channel=work.name, cause="its length differs")
             work.unavailable = True
             return
-        seqs = {result for result in outcome.results if isinstance(result, int)}
+        seqs: set[int] = set()
+        for result in outcome.results:
+            if isinstance(result, int):
+                seqs.add(result)
+            elif isinstance(result, Done) and result.first:
+                seqs.update(range(result.first, result.last + 1))
         if not seqs:
             return
         try:
@@ -288,7 +313,7 @@ class Submitter:
         if entries.entry:
             outcome.published = self._publish(work.name, entries.SerializeToString())
 
-    async def _published(self, works: Sequence[_Work], deadline: float) -> set[asyncio.Future[bool]]:
+    async def _published(self, works: Sequence[Work], deadline: float) -> set[asyncio.Future[bool]]:
         """Wait for the exchange until `deadline`; returns what it has not taken by then."""
         waiting = {
             work.outcome.published
@@ -300,7 +325,9 @@ class Submitter:
         await asyncio.wait(waiting, timeout=max(0.0, deadline - self._clock.monotonic()))
         return {future for future in waiting if not (future.done() and future.result())}
 
-    def _reply(self, works: Sequence[_Work], delayed: set[asyncio.Future[bool]]) -> clue_pb2.SubmitReply:
+    # -- answer -----------------------------------------------------------------------------------------------------
+
+    def _reply(self, works: Sequence[Work], delayed: set[asyncio.Future[bool]]) -> clue_pb2.SubmitReply:
         reply = clue_pb2.SubmitReply()
         counters = self._metrics.counters
         for work in works:
@@ -322,6 +349,14 @@ class Submitter:
                             outcome=clue_pb2.Verdict.DENIED, denial=result.msg_id, notice=result.notice(work.name)
                         )
                         continue
+                    if isinstance(result, Done):
+                        verdict = answers.from_token(result.token).verdict
+                        if verdict.denial:
+                            counters["denied." + verdict.denial] += 1
+                        else:
+                            counters["commands"] += 1
+                        reply.verdicts.append(verdict)
+                        continue
                     counters["allowed"] += 1
                     if late:
                         counters["publish.delayed"] += 1
@@ -335,6 +370,25 @@ class Submitter:
         return reply
 
 
-def _needs_commit(decision: Accepted | Denial) -> bool:
+def _needs_commit(decision: Decision) -> bool:
     """A decision that holds whatever the channel's state needs no proof, and nothing to be written."""
-    return isinstance(decision, Accepted) or decision.msg_id in OF_STATE
+    return not isinstance(decision, Denial) or decision.msg_id in OF_STATE
+
+
+def _reply_to(parent: chat_pb2.Publication) -> chat_pb2.Reply:
+    line = parent.line
+    return chat_pb2.Reply(
+        parent_id=parent.id,
+        parent_user_id=line.author.user_id,
+        parent_login=line.author.login,
+        parent_display_name=line.author.display_name,
+        parent_text=inner(line.text),
+        thread_id=line.reply.thread_id or parent.id,
+        thread_login=line.reply.thread_login or line.author.login,
+    )
+
+
+def _addressed(shown: str, display_name: str) -> str:
+    if shown.startswith(ACTION):
+        return f"{ACTION}@{display_name} {shown[len(ACTION) :]}"
+    return f"@{display_name} {shown}"

@@ -22,7 +22,7 @@ from common.pb import clue_pb2
 
 ID_BLOCK = 1_000  # ids a clue takes at a time; what is left of a block when it stops is never used
 
-_PROFILE_FIELDS = ("id", "login", "display_name", "color", "version")
+_PROFILE_FIELDS = ("id", "login", "display_name", "color", "version", "type")
 
 
 def token_field(token: str) -> str:
@@ -122,20 +122,26 @@ class Users:
             raise found
         return found
 
-    async def add(self, typed: str, login: str, token: str, display_name: str) -> Profile:
-        """Create the account if need be (shown as typed), add a token, and rename it when `display_name` is set.
+    async def add(self, typed: str, login: str, token: str, changes: Mapping[str, str]) -> Profile:
+        """Create the account if need be (shown as typed), add a token ("": none), and set `changes`: fields of the
+        profile (display_name, color, type).
 
         Raises RemoteError.
         """
         command = scripts.ensure_user(
             login,
             (await self._ids.take(1))[0],
-            display_name or typed,
+            changes.get("display_name", typed),
             self._clock.unix_ms(),
-            rename=display_name,
-            token_field=token_field(token),
+            token_field=token_field(token) if token else "",
+            changes=changes,
         )
         return self._created(login, await self._shards.at(keys.user(login)).call_one(command))
+
+    async def change(self, login: str, changes: Mapping[str, str]) -> None:
+        """Set fields of the profile of an account, if there is one. Raises RemoteError."""
+        command = scripts.ensure_user(login, "", "", self._clock.unix_ms(), changes=changes)
+        self._keep(login, read_profile(await self._shards.at(keys.user(login)).call_one(command)))
 
     async def _create_all(self, shown: Mapping[str, str]) -> dict[str, Profile | RemoteError]:
         """Create the accounts of these logins (login to display name) unless somebody was quicker."""

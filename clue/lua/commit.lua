@@ -1,29 +1,42 @@
--- Appends accepted submissions of one channel to its log, exactly once a batch, in one atomic step.
+-- Appends accepted submissions of one channel to its log, and changes its state, exactly once a batch, in one atomic
+-- step.
 --
 -- Each group is one edge's batch for this channel. A batch that was committed before gets the results it had then; one
 -- older than the last committed gets "S" (superseded); one that was decided on another version of the channel's state
--- gets "V" (stale: nothing was done, decide again). Otherwise each item gets, in order, its seq or its denial.
+-- gets "V" (stale: nothing was done, decide again). Otherwise each item gets, in order, its result.
 --
 -- Numbers: seq counts up by one. When the server's run_id is not the one that gave the last seq (restart, crash,
 -- promotion: writes may have been lost) or nothing is known, it goes on at max(last + 1, TIME in ms * 1000), below 2^53.
--- prev is the log's true previous entry.
+-- prev is the log's true previous entry. A new version is never one used before either: max(old + 1, TIME in us).
 --
--- KEYS  1 head  2 log  3 batches  4 last            (clue/keys.py)
+-- KEYS  1 head  2 log  3 batches  4 last  5 room  6 bans  7 roles  8 held  9 first  10 unique       (clue/keys.py)
 -- ARGV  1 now, UNIX ms (the caller's clock)
 --       2 log bound, entries (the stream is cut in whole nodes: up to about 100 more stay)
---       3 time to live of log and batches, s
+--       3 time to live of log, batches and unique, s
 --       4 number of groups, then for each group:
---           edge run, batch, version, number of items, then for each item one of
---             "-", denial                            denied already: "msg-id" or "msg-id:number"
---             "+", publication, "", "", ""           accepted, exempt from what follows
---             "+", publication, user id, floor in ms, text hash
---               floor: least time since the user's last delivered message here; over 1,000 it is slow mode
---               text hash: not the one of the last delivered message, when that is less than 30 s old
+--           edge run ("": not a batch, cannot be repeated), batch, version ("": any), number of items, then for each
+--           item one of
+--             "-", denial                    denied already: "msg-id" or "msg-id:number"
+--             "+", publication               accepted
+--             "*", publication, user id, floor in ms, text hash, unique, suffix
+--               accepted, unless one of these hinders it:
+--               floor: least time since the user's last delivered message here; over 1,000 it is slow mode. The text
+--                 hash is not the one of that message, when it is less than 30 s old. "": neither is looked at
+--               unique: "1": the text hash is none of the user's last UNIQUE_KEPT
+--               suffix: "<day> <bytes>": when it is the user's first message here, the day is remembered and the bytes
+--                 are appended to the publication; "": it is not
+--             "!", result, number of arguments that follow, operations, one after the other:
+--               "s", KEYS index, field, value   a field of the state ("": delete it): the version rises
+--               "w", KEYS index, field, value   the same for what is not state
+--               "p", publication                appended
 -- Returns { prev of the first entry appended, for each group its results }, results being
---   "N r r ..." (committed now), "R r r ..." (a repeat: as committed then), "S" or "V"; r is "<seq>" or "-<denial>".
+--   "N r r ..." (committed now), "R r r ..." (a repeat: as committed then), "S" or "V"; r is
+--     "<seq>", or "<seq>f" when the suffix was appended, or "-<denial>", or "<result>" of "!", followed by
+--     "@<first seq>-<last seq>" when it appended something.
 --   Entries appended by one call have consecutive numbers, each the next one's prev.
 
 local head_key, log_key, batches_key, last_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local held_key, first_key, unique_key = KEYS[8], KEYS[9], KEYS[10]
 local now, log_bound, ttl, group_count = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local now_text = ARGV[1]
 
@@ -31,11 +44,16 @@ local DUPLICATE_MS = 30000      -- tmi_protocol section 7
 local LAST_KEEP_MS = 120000     -- the longest slow mode
 local LAST_BOUND = 1000         -- users remembered before the old ones are looked for
 local BATCH_KEEP_MS = 600000    -- far above the time an edge retries (5.5 s)
+local UNIQUE_KEPT = 50          -- texts of a user
+local HELD_BOUND = 200          -- held messages before the expired ones are looked for
+local HELD_KEEP_S = 3600        -- of all of them, after the last one; each tells itself when it expires
+local HASH_BYTES = 8
 
 local head = redis.call('HMGET', head_key, 'seq', 'run', 'version')
 local version = head[3] or '0'
 local seq, first_prev = nil, nil
 local appended = false
+local state_changed, last_used, held_used, unique_used = false, false, false, false
 
 local function text_of(number)
   return string.format('%.0f', number)
@@ -93,15 +111,79 @@ local function hindrance(user, floor, hash)
   return nil
 end
 
-local function decide(publication, user, floor, hash)
-  if user ~= '' then
+-- Whether none of the user's last texts is this one.
+local function is_unique(known, hash)
+  for i = 1, #known, HASH_BYTES do
+    if string.sub(known, i, i + HASH_BYTES - 1) == hash then
+      return false
+    end
+  end
+  return true
+end
+
+local function decide(publication, user, floor, hash, unique, suffix)
+  if floor ~= '' then
     local denial = hindrance(user, tonumber(floor), hash)
     if denial then
       return denial
     end
+  end
+  if unique ~= '' then
+    local known = redis.call('HGET', unique_key, user) or ''
+    if not is_unique(known, hash) then
+      return '-msg_r9k'
+    end
+    redis.call('HSET', unique_key, user, string.sub(known .. hash, -UNIQUE_KEPT * HASH_BYTES))
+    unique_used = true
+  end
+  if floor ~= '' then
     redis.call('HSET', last_key, user, now_text .. ' ' .. hash)
+    last_used = true
+  end
+  if suffix ~= '' then
+    local day, bytes = string.match(suffix, '^(%d+) (.*)$')
+    if redis.call('HSETNX', first_key, user, day) == 1 then
+      return append(publication .. bytes) .. 'f'
+    end
   end
   return append(publication)
+end
+
+-- Carries out the operations from ARGV[at] to before ARGV[past]; returns what is told of the entries appended.
+local function carry_out(at, past)
+  local first, last = nil, nil
+  while at < past do
+    local operation = ARGV[at]
+    if operation == 'p' then
+      last = append(ARGV[at + 1])
+      first = first or last
+      at = at + 2
+    else
+      local key = KEYS[tonumber(ARGV[at + 1])]
+      if ARGV[at + 3] == '' then
+        redis.call('HDEL', key, ARGV[at + 2])
+      else
+        redis.call('HSET', key, ARGV[at + 2], ARGV[at + 3])
+        held_used = held_used or key == held_key
+      end
+      if operation == 's' then
+        state_changed = true
+      end
+      at = at + 4
+    end
+  end
+  return first and '@' .. first .. '-' .. last or ''
+end
+
+-- Where the item after the one at ARGV[at] stands.
+local function after(at)
+  local kind = ARGV[at]
+  if kind == '*' then
+    return at + 7
+  elseif kind == '!' then
+    return at + 3 + tonumber(ARGV[at + 2])
+  end
+  return at + 2
 end
 
 local results = {}
@@ -109,51 +191,64 @@ local at = 5
 for group = 1, group_count do
   local edge_run, batch, group_version, count = ARGV[at], ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3])
   at = at + 4
-  local stored = redis.call('HGET', batches_key, edge_run)
+  local stored = edge_run ~= '' and redis.call('HGET', batches_key, edge_run)
   local stored_batch, stored_results
   if stored then
     stored_batch, stored_results = string.match(stored, '^(%d+) %d+(.*)$')
   end
   local result
-  if stored_batch == batch then
+  if stored and stored_batch == batch then
     result = 'R' .. stored_results
   elseif stored_batch and tonumber(stored_batch) > tonumber(batch) then
     result = 'S'
-  elseif group_version ~= version then
+  elseif group_version ~= '' and (group_version ~= version or state_changed) then
     result = 'V'
   end
   if result then
     for _ = 1, count do
-      at = at + (ARGV[at] == '-' and 2 or 5)
+      at = after(at)
     end
   else
     local texts = {}
     for item = 1, count do
-      if ARGV[at] == '-' then
+      local kind, past = ARGV[at], after(at)
+      if kind == '-' then
         texts[item] = ' -' .. ARGV[at + 1]
-        at = at + 2
+      elseif kind == '+' then
+        texts[item] = ' ' .. append(ARGV[at + 1])
+      elseif kind == '*' then
+        texts[item] = ' ' .. decide(ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 5], ARGV[at + 6])
       else
-        texts[item] = ' ' .. decide(ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4])
-        at = at + 5
+        texts[item] = ' ' .. ARGV[at + 1] .. carry_out(at + 3, past)
       end
+      at = past
     end
     local joined = table.concat(texts)
     result = 'N' .. joined
-    if not stored then
-      -- An edge's first batch here: the moment to forget edges that are gone.
-      local all = redis.call('HGETALL', batches_key)
-      for i = 1, #all, 2 do
-        if now - tonumber(string.match(all[i + 1], '^%d+ (%d+)')) > BATCH_KEEP_MS then
-          redis.call('HDEL', batches_key, all[i])
+    if edge_run ~= '' then
+      if not stored then
+        -- An edge's first batch here: the moment to forget edges that are gone.
+        local all = redis.call('HGETALL', batches_key)
+        for i = 1, #all, 2 do
+          if now - tonumber(string.match(all[i + 1], '^%d+ (%d+)')) > BATCH_KEEP_MS then
+            redis.call('HDEL', batches_key, all[i])
+          end
         end
       end
+      redis.call('HSET', batches_key, edge_run, batch .. ' ' .. now_text .. joined)
     end
-    redis.call('HSET', batches_key, edge_run, batch .. ' ' .. now_text .. joined)
   end
   results[group] = result
 end
 
 redis.call('EXPIRE', batches_key, ttl)
+if state_changed then
+  local time = redis.call('TIME')
+  local micros = tonumber(time[1]) * 1000000 + tonumber(time[2])
+  version = text_of(math.max(tonumber(version) + 1, micros))
+  redis.call('HSET', head_key, 'version', version)
+  redis.call('PERSIST', head_key)
+end
 if appended then
   redis.call('HSET', head_key, 'seq', text_of(seq))
   redis.call('EXPIRE', log_key, ttl)
@@ -161,6 +256,22 @@ if appended then
   if version == '0' then
     redis.call('EXPIRE', head_key, ttl)
   end
+end
+if held_used then
+  redis.call('EXPIRE', held_key, HELD_KEEP_S)
+  if redis.call('HLEN', held_key) > HELD_BOUND then
+    local all = redis.call('HGETALL', held_key)
+    for i = 1, #all, 2 do
+      if tonumber(string.match(all[i + 1], '^(%d+)')) < now then
+        redis.call('HDEL', held_key, all[i])
+      end
+    end
+  end
+end
+if unique_used then
+  redis.call('EXPIRE', unique_key, ttl)
+end
+if last_used then
   redis.call('PEXPIRE', last_key, LAST_KEEP_MS)
   local known = redis.call('HLEN', last_key)
   if known > LAST_BOUND and known > tonumber(redis.call('HGET', head_key, 'trim') or '0') then

@@ -10,7 +10,7 @@ _BANNED = Denial("msg_banned")
 
 def banned(submission: Candidate, facts: Facts) -> Denial | None:
     """Nobody speaks while banned or timed out. A broadcaster cannot be either in the own channel."""
-    until = facts.banned_until_ms
+    until = facts.member.banned_until_ms
     if until is None:
         return None
     if until == 0:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from clue.command_names import KNOWN
 from clue.facts import Candidate, Facts
 from clue.verdict import Denial
 
 _BAD = Denial("msg_bad_characters")
 
 
-def command(submission: Candidate, facts: Facts) -> Denial | None:
-    """Of the slash commands only /me works over IRC (tmi_protocol section 7)."""
+def unknown_command(submission: Candidate, facts: Facts) -> Denial | None:
+    """A slash and a word that is no command is shown to nobody."""
     typed = submission.text.command
-    return Denial("unrecognized_cmd", word=typed) if typed else None
+    return Denial("unrecognized_cmd", word=typed) if typed and typed[1:].lower() not in KNOWN else None
 
 
 def characters(submission: Candidate, facts: Facts) -> Denial | None:

@@ -1,10 +1,11 @@
 """How many accepted messages a second one clue takes into one hot channel.
 
 A real gRPC server with two real Redis shards and an exchange that only takes; limits off, since the question is the
-path, not the policy (the scripts run all the same). One lane's edge sends batch after batch, as edges do, over a few
-edges. Prints messages/s and the clue's CPU a message.
+path, not the policy (the scripts run all the same); or, with --rules, everything on: limits, the floor, duplicates,
+unique chat, 100 blocked terms and 100 emotes, with so many users (30,000) that nobody meets a limit. One lane's edge
+sends batch after batch, as edges do, over a few edges. Prints messages/s and the clue's CPU a message.
 
-    python -m tests.bench.clue_submit [--seconds 5] [--edges 2] [--batch 100] [--users 2000] [--profile]
+    python -m tests.bench.clue_submit [--seconds 5] [--edges 2] [--batch 100] [--users 2000] [--rules] [--profile]
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class TakingExchange(exchange_pb2_grpc.ExchangeServicer):
 
 
 async def edge(stub: clue_pb2_grpc.ClueStub, run: int, users: list[tuple[int, str]], size: int, end: float) -> int:
+    """Returns how many it sent."""
     sent = batch = 0
     while time.monotonic() < end:
         batch += 1
@@ -48,7 +50,7 @@ async def edge(stub: clue_pb2_grpc.ClueStub, run: int, users: list[tuple[int, st
                 id=str(uuid.uuid4()),
                 user_id=users[(sent + i) % len(users)][0],
                 login=users[(sent + i) % len(users)][1],
-                text=f"message {batch} {i} of a chat that is as long as people write, give or take",
+                text=f"message {run} {batch} {i} of a chat that is as long as people write, give or take",
                 session=i,
             )
             for i in range(size)
@@ -70,19 +72,35 @@ async def load(address: str, arguments: argparse.Namespace) -> None:
     async with rpc.channel(address) as channel:
         stub = clue_pb2_grpc.ClueStub(channel)
         names = [f"user{i}" for i in range(arguments.users)]
-        reply = await stub.Authenticate(
-            clue_pb2.AuthenticateRequest(logins=[clue_pb2.Login(nick=name, token="x") for name in names])
-        )
-        users = [(result.user.user_id, result.user.login) for result in reply.results]
+        users = []
+        for at in range(0, len(names), 2000):
+            logins = [clue_pb2.Login(nick=name, token="x") for name in names[at : at + 2000]]
+            reply = await stub.Authenticate(clue_pb2.AuthenticateRequest(logins=logins))
+            users += [(result.user.user_id, result.user.login) for result in reply.results]
         parts = [users[i :: arguments.edges] for i in range(arguments.edges)]
         await asyncio.gather(
-            *(edge(stub, i + 1, part, arguments.batch, 0.5 + time.monotonic()) for i, part in enumerate(parts))
+            *(edge(stub, i + 1, part[::-1], arguments.batch, 0.5 + time.monotonic()) for i, part in enumerate(parts))
         )
         print("warm", flush=True)
         started = time.monotonic()
         end = started + arguments.seconds
         sent = await asyncio.gather(*(edge(stub, i + 100, part, arguments.batch, end) for i, part in enumerate(parts)))
         print(f"sent {sum(sent)} {time.monotonic() - started}", flush=True)
+
+
+async def rules(address: str) -> None:
+    """Unique chat, terms and emotes."""
+    words = clue_pb2.SetWordsRequest(
+        channel=CHANNEL,
+        terms=[clue_pb2.Term(term=f"term{i}*", action="deny") for i in range(100)],
+        emotes=[clue_pb2.Emote(name=name, id=str(i)) for i, name in enumerate(("chat", *(f"E{i}" for i in range(99))))],
+    )
+    modes = clue_pb2.SetModesRequest(channel=CHANNEL, unique_chat=True)
+    async with rpc.channel(address) as channel:
+        stub = clue_pb2_grpc.ControlStub(channel)
+        metadata = ((rpc.CONTROL_TOKEN_HEADER, "bench"),)
+        await stub.SetWords(words, metadata=metadata)
+        await stub.SetModes(modes, metadata=metadata)
 
 
 async def serve(arguments: argparse.Namespace) -> None:
@@ -95,10 +113,13 @@ async def serve(arguments: argparse.Namespace) -> None:
             grpc_port=0,
             redis_shards=tuple(server.address for server in servers),
             exchange_address=f"127.0.0.1:{port}",
-            limits=False,
+            limits=arguments.rules,
+            control_token="bench",
         )
         async with running(config) as clue:
             # The load is another process: a clue has its core for itself.
+            if arguments.rules:
+                await rules(f"127.0.0.1:{clue.port}")
             command = [sys.executable, "-m", "tests.bench.clue_submit", "--load", f"127.0.0.1:{clue.port}"]
             for name in ("seconds", "edges", "batch", "users"):
                 command += [f"--{name}", str(getattr(arguments, name))]
@@ -134,9 +155,12 @@ def main() -> None:
     parser.add_argument("--edges", type=int, default=2)
     parser.add_argument("--batch", type=int, default=100)
     parser.add_argument("--users", type=int, default=2000)
+    parser.add_argument("--rules", action="store_true", help="everything on; takes 30,000 users")
     parser.add_argument("--profile", action="store_true", help="print cProfile's top (slows it down by half)")
     parser.add_argument("--load", metavar="ADDRESS", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.rules:
+        arguments.users = max(arguments.users, 30_000)
     if arguments.load:
         uvloop.run(load(arguments.load, arguments))
     else:

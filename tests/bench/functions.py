@@ -202,7 +202,7 @@ def _commit(client: redis.Redis, size: int) -> Callable[[], object]:
     def call() -> object:
         nonlocal batch
         batch += 1
-        items = [argument for _ in range(size) for argument in ("+", data, "", "", "")]
+        items = ["+", data] * size
         answer = client.execute_command(*scripts.commit("#c", 1_700_000_000_000, [[size, batch, "0", size, *items]]))
         if not answer[1].startswith(b"N "):
             raise BenchError(f"commit.lua did not append: {answer!r}"[:200])

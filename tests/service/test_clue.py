@@ -167,7 +167,7 @@ async def test_denied_retry_fences(pair):
     """A later try that is denied as a whole still keeps an earlier one out."""
     first, second = pair
     [bob] = await users(first, "bob")
-    denied = await second.submit(first.batch({"#bob": [(*bob, "/ban")]}, number=7, attempt=2))
+    denied = await second.submit(first.batch({"#bob": [(*bob, "/foo")]}, number=7, attempt=2))
     zombie = await first.submit(first.batch({"#bob": [(*bob, "hello")]}, number=7))
     assert [verdict.denial for verdict in (*denied, *zombie)] == ["unrecognized_cmd"] * 2
     assert await first.replay("#bob") == ([], False)
@@ -266,7 +266,7 @@ async def test_denials(clue):
                     (*bob, "one"),
                     (*bob, "one"),
                     (*bob, "two"),
-                    (*al, "/ban bob"),
+                    (*al, "/foo bob"),
                     (*al, "a\x02b"),
                     (*al, "   "),
                     (0, "justinfan1", "hello"),
@@ -287,7 +287,7 @@ async def test_denials(clue):
         "msg_suspended",
         "msg_channel_suspended",
     ]
-    assert verdicts[3].notice == "Unrecognized command: /ban"
+    assert verdicts[3].notice == "Unrecognized command: /foo"
     assert all(verdict.notice for verdict in verdicts[1:])
     assert len((await clue.replay("#chan"))[0]) == 1
     assert clue.metrics.counters["denied.msg_duplicate"] == 1

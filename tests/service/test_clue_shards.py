@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from clue import keys, redis_shards
+from clue import gathering, keys, redis_shards
 from clue.config import ClueConfig
 from clue.server import running
 from common import config, sharding
@@ -107,8 +107,8 @@ async def test_lost_shard():
             assert again[1].seq == kept.seq
 
 
-async def test_lost_authors_shard():
-    """An author known from before speaks on while the own shard is lost; one not known is told."""
+async def test_lost_authors_shard(monkeypatch):
+    """An author known from before speaks on while the own shard is lost; one not known waits for it, then is told."""
     with redis_servers(2) as servers:
         addresses = [server.address for server in servers]
         async with exchange() as (_, address), clues(2, addresses, address) as [clue, other]:
@@ -121,7 +121,11 @@ async def test_lost_authors_shard():
             [verdict] = await clue.submit(clue.batch({channel: [(*al, "known")]}))
             assert verdict.outcome == ALLOWED
             assert clue.metrics.counters["limits.unchecked"] == 1
-            [verdict] = await other.submit(other.batch({channel: [(*al, "x")]}, edge_run=2))
+            request = other.batch({channel: [(*al, "x")]}, edge_run=2)
+            assert [verdict.outcome for verdict in await other.submit(request)] == [UNAVAILABLE]
+            monkeypatch.setattr(gathering, "RESTART_S", 0.0)
+            request.attempt = 2
+            [verdict] = await other.submit(request)
             assert (verdict.outcome, verdict.denial) == (DENIED, "msg_unavailable")
 
 

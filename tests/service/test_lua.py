@@ -32,11 +32,27 @@ def run(redis, command):
 
 
 def plain(text="x"):
-    return ("+", text.encode(), "", "", "")
+    return ("+", text.encode())
 
 
-def guarded(text="x", *, user=7, floor=1000):
-    return ("+", b"publication of " + text.encode(), user, floor, text.encode())
+def guarded(text="x", *, user=7, floor=1000, unique="", suffix=b""):
+    return ("*", b"publication of " + text.encode(), user, floor, text.encode(), unique, suffix)
+
+
+def action(*operations, result="=x"):
+    arguments = [argument for operation in operations for argument in operation]
+    return ("!", result, len(arguments), *arguments)
+
+
+def write(name, field, value, *, state=True):
+    return ("s" if state else "w", scripts.COMMIT_KEYS[name], field, value)
+
+
+def version(redis):
+    return (redis.hget(KEYS.head, "version") or b"0").decode()
+
+
+BAN = action(write("bans", "7", "0 bob"), ("p", b"ban"))
 
 
 def group(batch, *items, edge=1, version="0"):
@@ -170,6 +186,8 @@ def test_restart_skips_numbers(server, redis):
     """After a restart numbers go on at the time, and prev names the log's true last entry."""
     _, [[_, a]] = commit(redis, group(1, plain("a")))
     redis.hset(KEYS.head, "run", "another")
+    while redis.time()[0] * 10**6 + redis.time()[1] < int(a) + 2000:
+        pass
     prev, [[_, b]] = commit(redis, group(2, plain("b")))
     assert prev == int(a)
     assert int(b) > int(a) + 1
@@ -199,9 +217,8 @@ def test_log_is_bounded(redis):
 def test_a_version_is_not_forgotten(redis):
     """The head of a channel whose state was changed stays: its version must never be "0" again."""
     commit(redis, group(1, plain()))
-    run(redis, scripts.change(CHANNEL, "0", KEYS.bans, "7", "0", b"ban"))
-    version = redis.hget(KEYS.head, "version").decode()
-    commit(redis, group(2, plain(), version=version))
+    commit(redis, group(2, BAN))
+    commit(redis, group(3, plain(), version=version(redis)))
     assert redis.ttl(KEYS.head) == -1
 
 
@@ -223,40 +240,113 @@ def test_gone_edges_are_forgotten(redis):
     assert sorted(redis.hkeys(KEYS.batches)) == [b"2", b"3"]
 
 
-def test_change(redis):
-    """State, version and entry change together."""
-    seq, prev = run(redis, scripts.change(CHANNEL, "0", KEYS.bans, "7", "0", b"ban"))
-    assert int(prev) == 0
-    assert redis.hget(KEYS.bans, "7") == b"0"
-    assert log(redis) == [(int(seq), 0, b"ban")]
-    version = redis.hget(KEYS.head, "version").decode()
-    assert version != "0"
-    after, before = run(redis, scripts.change(CHANNEL, version, KEYS.bans, "7", "", b"unban"))
-    assert (int(after), before) == (int(seq) + 1, seq)
-    assert not redis.hexists(KEYS.bans, "7")
-    prev, [[_, message]] = commit(redis, group(1, plain(), version=redis.hget(KEYS.head, "version").decode()))
-    assert (prev, int(message)) == (int(after), int(after) + 1)
+def test_action(redis):
+    """State, version, entry and what is kept of it change together; an empty value deletes."""
+    _, [[kind, result]] = commit(redis, group(1, BAN))
+    [(seq, before, publication)] = log(redis)
+    assert (kind, result) == ("N", f"=x@{seq}-{seq}")
+    assert (before, publication, redis.hget(KEYS.bans, "7")) == (0, b"ban", b"0 bob")
+    decided_on = version(redis)
+    assert decided_on != "0"
+    undone = action(write("bans", "7", ""), ("p", b"unban"), ("p", b"more"), result="=y")
+    prev, [[_, result, message]] = commit(redis, group(2, undone, plain("a"), version=decided_on))
+    assert (prev, result, int(message)) == (seq, f"=y@{seq + 1}-{seq + 2}", seq + 3)
+    assert not redis.exists(KEYS.bans)
+    assert int(version(redis)) > int(decided_on)
 
 
-def test_change_of_a_stale_version(redis):
-    """A change decided on another version does nothing."""
-    assert run(redis, scripts.change(CHANNEL, "5", KEYS.bans, "7", "0", b"ban")) == []
+def test_repeated_action(redis):
+    """The same batch again does nothing and is answered the same."""
+    _, first = commit(redis, group(1, BAN, action(result="=nothing")))
+    decided_on = version(redis)
+    _, again = commit(redis, group(1, BAN, action(result="=nothing")))
+    assert (first[0][1:], again[0][0], first[0][2]) == (again[0][1:], "R", "=nothing")
+    assert (len(log(redis)), version(redis)) == (1, decided_on)
+
+
+def test_action_on_a_stale_version(redis):
+    """An action decided on another version does nothing, nor does what follows one in the same call."""
+    assert commit(redis, group(1, BAN, version="5"))[1] == [["V"]]
     assert not redis.exists(KEYS.bans, KEYS.head, KEYS.log)
+    _, results = commit(redis, group(1, BAN), group(1, plain(), edge=2), group(1, plain(), edge=3, version=""))
+    assert [result[0] for result in results] == ["N", "V", "N"]
+    assert [publication for _, _, publication in log(redis)] == [b"ban", b"x"]
+
+
+def test_write_without_state(redis):
+    """What is no state leaves the version as it is."""
+    _, results = commit(
+        redis, group(1, action(write("held", "id", f"{NOW} x", state=False))), group(1, plain(), edge=2)
+    )
+    assert [result[0] for result in results] == ["N", "N"]
+    assert (version(redis), redis.hget(KEYS.held, "id")) == ("0", f"{NOW} x".encode())
+    assert redis.ttl(KEYS.held) > 0
+
+
+def test_held_is_trimmed(redis):
+    """Expired ones go when there are many."""
+    for batch, (count, expires) in enumerate([(150, NOW - 1), (51, NOW + 1)]):
+        items = [action(write("held", f"{batch}-{i}", f"{expires} x", state=False)) for i in range(count)]
+        commit(redis, group(batch + 1, *items))
+    assert redis.hlen(KEYS.held) == 51
+
+
+def test_not_a_batch(redis):
+    """Without an edge run nothing is remembered, and nothing repeated."""
+    assert [commit(redis, group(0, plain(), edge=""))[1][0][0] for _ in range(2)] == ["N", "N"]
+    assert (len(log(redis)), redis.exists(KEYS.batches)) == (2, 0)
+
+
+def test_unique(redis):
+    """A text is refused while it is among the user's last 50; other users may say it."""
+
+    def say(batch, *texts, user=7):
+        items = [guarded(f"{text:08}", floor="", unique="1", user=user) for text in texts]
+        return [code.isdecimal() or code for code in commit(redis, group(batch, *items))[1][0][1:]]
+
+    assert say(1, 1, 2, 1) == [True, True, "-msg_r9k"]
+    assert say(2, 1, user=8) == [True]
+    assert say(3, *range(3, 51)) == [True] * 48
+    assert say(4, 1, 51, 1) == ["-msg_r9k", True, True]
+    assert redis.ttl(KEYS.unique) > 0
+
+
+def test_first_message(redis):
+    """The suffix is appended to the first message of each user only, and its day is kept."""
+    suffix = b"20000 \x00suffix"
+    items = [guarded(text, floor="", user=user, suffix=suffix) for text, user in (("a", 7), ("b", 7), ("c", 8))]
+    _, [[_, *results]] = commit(redis, group(1, *items))
+    assert [result[-1] == "f" for result in results] == [True, False, True]
+    assert [p.removeprefix(b"publication of ") for _, _, p in log(redis)] == [b"a\x00suffix", b"b", b"c\x00suffix"]
+    assert redis.hgetall(KEYS.first) == {b"7": b"20000", b"8": b"20000"}
 
 
 def test_facts(redis):
-    """Facts come in one piece, with "" for what is not there."""
-    assert run(redis, scripts.facts(CHANNEL, (7,))) == [b"0", b"0", [], [b"", b""]]
+    """Facts come in one piece, with "" for what is not there; a room that the caller has is left out."""
+    assert run(redis, scripts.facts(CHANNEL, (7,))) == [b"0", b"0", [], [b"", b"", b""]]
     redis.hset(KEYS.room, "room_id", 3)
-    redis.hset(KEYS.roles, "8", "mod,sub")
-    seq, _ = run(redis, scripts.change(CHANNEL, "0", KEYS.bans, "7", "0", b"ban"))
-    version, head, room, users = run(redis, scripts.facts(CHANNEL, (7, 8)))
-    assert (version, head, room) == (redis.hget(KEYS.head, "version"), seq, [b"room_id", b"3"])
-    assert users == [b"0", b"", b"", b"mod,sub"]
+    redis.hset(KEYS.roles, "8", "mod,sub al")
+    redis.hset(KEYS.first, "8", "20000")
+    _, [[_, result]] = commit(redis, group(1, BAN))
+    found, head, room, users = run(redis, scripts.facts(CHANNEL, (7, 8)))
+    assert (found.decode(), f"=x@{int(head)}-{int(head)}") == (version(redis), result)
+    assert (room, users) == ([b"room_id", b"3"], [b"0 bob", b"", b"", b"", b"mod,sub al", b"20000"])
+    assert run(redis, scripts.facts(CHANNEL, (), found.decode()))[2] == []
 
 
-def allow(redis, letters, *, version="", ordinary=3, privileged=5, window_ms=60_000):
-    return run(redis, scripts.allow("bob", version, letters, ordinary, privileged, window_ms))
+def test_find(redis):
+    """A message is found by its id, with what names it after it; a part of an id finds nothing."""
+    ids = [f"00000000-0000-4000-8000-{i:012}" for i in range(300)]
+    publications = [b"\x0a\x24" + one.encode() + b"text" for one in ids]
+    commit(redis, group(1, *[("+", publication) for publication in publications]))
+    commit(redis, group(2, plain(f"deleted {ids[3]}")))
+    assert run(redis, scripts.find(CHANNEL, ids[3])) == [f"deleted {ids[3]}".encode(), publications[3]]
+    assert run(redis, scripts.find(CHANNEL, ids[299])) == [publications[299]]
+    assert run(redis, scripts.find(CHANNEL, ids[0][:-1] + "x")) == []
+
+
+def allow(redis, letters, *, version="", ordinary=3, privileged=5, window_ms=60_000, lockout_ms=0):
+    return run(redis, scripts.allow("bob", version, letters, ordinary, privileged, window_ms, lockout_ms))
 
 
 def test_allow_bounds(redis):
@@ -285,11 +375,22 @@ def test_allow_without_limits(redis):
     assert not redis.exists(keys.limits("bob"))
 
 
+def test_allow_lockout(redis):
+    """Who goes over the lower bound is refused where there is no privilege, until the lock-out is over."""
+    assert allow(redis, "oooo", window_ms=100, lockout_ms=400)[0] == b"1110"
+    deadline = time.monotonic() + 5
+    while redis.exists(keys.limits("bob")):
+        assert time.monotonic() < deadline
+    assert allow(redis, "op", window_ms=100, lockout_ms=400)[0] == b"01"
+    while allow(redis, "o", window_ms=100, lockout_ms=400)[0] != b"1":
+        assert time.monotonic() < deadline
+
+
 def test_allow_tells_of_profiles(redis):
     """The profile comes along only when the caller's is another version."""
-    assert allow(redis, "o")[1:] == [b"", b"", b"", b"", b""]
+    assert allow(redis, "o")[1:] == [b""] * 6
     made = run(redis, scripts.ensure_user("bob", 7, "Bob", NOW))
-    assert allow(redis, "n")[1:] == made
+    assert allow(redis, "n")[1:] == [field or b"" for field in made]
     assert allow(redis, "n", version=made[4].decode()) == [b"1"]
 
 
@@ -300,8 +401,9 @@ def test_ensure_user(redis):
     assert run(redis, scripts.ensure_user("bob", 8, "BOB", NOW)) == made
     assert run(redis, scripts.ensure_user("bob", 8, "BOB", NOW, token_field="token:x")) == made
     assert redis.hexists(keys.user("bob"), "token:x")
-    renamed = run(redis, scripts.ensure_user("bob", 8, "x", NOW, rename="BoB"))
-    assert renamed[:3] == [b"7", b"bob", b"BoB"]
+    renamed = run(redis, scripts.ensure_user("bob", "", "", NOW, changes={"display_name": "BoB", "type": "staff"}))
+    assert (renamed[:3], renamed[5]) == ([b"7", b"bob", b"BoB"], b"staff")
+    assert run(redis, scripts.ensure_user("nobody", "", "", NOW, changes={"color": "x"})) == [b""] * 6
     assert int(renamed[4]) > int(made[4])
 
 

@@ -58,12 +58,13 @@ async def exchange() -> AsyncIterator[tuple[KeepingExchange, str]]:
 class Clue:
     """Calls to one running clue. As an edge it has a run and counts its batches."""
 
-    def __init__(self, address: str, metrics: Any) -> None:
+    def __init__(self, address: str, metrics: Any, edge_run: int = 1) -> None:
         self.address = address
         self.metrics = metrics
         self.grpc_channel = rpc.channel(address)
         self.stub = clue_pb2_grpc.ClueStub(self.grpc_channel)  # type: ignore[no-untyped-call]
         self.control = clue_pb2_grpc.ControlStub(self.grpc_channel)  # type: ignore[no-untyped-call]
+        self._edge_run = edge_run
         self._batches = itertools.count(1)
 
     async def login(self, *nicks: str) -> list[int]:
@@ -76,11 +77,11 @@ class Clue:
         return await self.submit(self.batch({channel: [(*user, text) for text in texts]}))
 
     def batch(
-        self, channels: dict[str, list[tuple[int, str, str]]], *, edge_run: int = 1, number: int = 0, attempt: int = 1
+        self, channels: dict[str, list[tuple[int, str, str]]], *, edge_run: int = 0, number: int = 0, attempt: int = 1
     ) -> clue_pb2.SubmitRequest:
-        """`channels`: for each, user id, login and text. Without a number it is the next one."""
+        """`channels`: for each, user id, login and text. Without a number: the next one of this clue's own edge."""
         return clue_pb2.SubmitRequest(
-            edge_run=edge_run,
+            edge_run=edge_run or self._edge_run,
             batch=number or next(self._batches),
             attempt=attempt,
             lane=lane(next(iter(channels))),
@@ -131,7 +132,7 @@ async def clues(count: int, redis: list[str], exchange_address: str, **settings:
                 }
             )
             server = await stack.enter_async_context(running(config))
-            clue = Clue(f"127.0.0.1:{server.port}", server.metrics)
+            clue = Clue(f"127.0.0.1:{server.port}", server.metrics, i + 1)
             stack.push_async_callback(clue.grpc_channel.close)
             started.append(clue)
         yield started

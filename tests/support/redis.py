@@ -82,6 +82,14 @@ class RedisServer:
         return redis.Redis(port=self.port, protocol=2, retry=Retry(NoBackoff(), 0))
 
 
+    def move(self, port: int) -> None:
+        """Take over another one's address (here a port), as an operator does with a replica that he promotes."""
+        with self.client() as client:
+            client.config_set("port", port)
+        self.port = port
+        self.address = f"127.0.0.1:{port}"
+
+
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
 
 
@@ -104,22 +112,81 @@ def redis_servers(count: int, *, binary: str = BINARIES[0], durable: bool = True
 
 
 @contextmanager
-def redis_cluster(*, nodes: int = 3) -> Iterator[list[RedisServer]]:
-    """A Redis Cluster of `nodes` primaries that serve all slots."""
+def replica_of(port: int, *, from_port: int = 0) -> Iterator[RedisServer]:
+    """A replica in step with the primary at `port`; `from_port`: where it reads (a relay), if not there."""
+    options = (*DURABLE, "--replicaof", f"127.0.0.1 {from_port or port}", "--repl-diskless-load", "swapdb")
+    with redis_server(options=options) as server:
+        with server.client() as replica, redis.Redis(port=port, protocol=2) as primary:
+            primary.config_set("repl-diskless-sync-delay", 0)
+            _eventually(lambda: replica.info("replication")["master_link_status"] == "up", "the replica is not in step")
+        yield server
+
+
+@contextmanager
+def sentinels(primaries: dict[str, int], *, count: int = 3) -> Iterator[list[str]]:
+    """Sentinels that watch the primaries at these ports; gives their addresses."""
+    with ExitStack() as stack:
+        ports = [free_port() for _ in range(count)]
+        for port in ports:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tallgrass-sentinel-")))
+            lines = [f"port {port}", "bind 127.0.0.1", f"dir {folder}"]
+            for name, primary in primaries.items():
+                lines += [
+                    f"sentinel monitor {name} 127.0.0.1 {primary} {count // 2 + 1}",
+                    f"sentinel down-after-milliseconds {name} 1000",
+                    f"sentinel failover-timeout {name} 3000",
+                ]
+            (folder / "sentinel.conf").write_text("\n".join(lines) + "\n")
+            process = subprocess.Popen(
+                [BINARIES[0], str(folder / "sentinel.conf"), "--sentinel"],
+                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            )  # fmt: skip
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+        for port in ports:
+            client = stack.enter_context(redis.Redis(port=port, protocol=2, retry=Retry(NoBackoff(), 0)))
+            _eventually(lambda client=client: _knows(client, primaries, count), "the Sentinels did not settle")
+        yield [f"127.0.0.1:{port}" for port in ports]
+
+
+def _knows(sentinel: Any, primaries: dict[str, int], count: int) -> bool:
+    try:
+        found = sentinel.sentinel_masters()
+    except redis.ConnectionError:
+        return False
+    return all(found[name]["num-other-sentinels"] == count - 1 for name in primaries)
+
+
+def _eventually(true: Any, complaint: str) -> None:
+    deadline = time.monotonic() + START_S
+    while not true():
+        if time.monotonic() > deadline:
+            raise AssertionError(complaint)
+        time.sleep(0.05)
+
+
+@contextmanager
+def redis_cluster(*, nodes: int = 3, replicas: bool = False) -> Iterator[list[RedisServer]]:
+    """A Redis Cluster of `nodes` primaries that serve all slots; then, if asked for, one replica of each in order."""
     options = (*DURABLE, "--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-port")
     with ExitStack() as stack:
-        buses = [str(free_port()) for _ in range(nodes)]
+        buses = [str(free_port()) for _ in range(nodes * (2 if replicas else 1))]
         servers = [stack.enter_context(redis_server(options=(*options, bus))) for bus in buses]
         clients = [stack.enter_context(server.client()) for server in servers]
         bounds = [16_384 * i // nodes for i in range(nodes + 1)]
-        for i, client in enumerate(clients):
-            client.execute_command("CLUSTER", "ADDSLOTS", *range(bounds[i], bounds[i + 1]))
+        for client in clients:
             client.execute_command("CLUSTER", "MEET", "127.0.0.1", servers[0].port, buses[0])
-        deadline = time.monotonic() + START_S
-        while not all(_settled(client, nodes) for client in clients):
-            if time.monotonic() > deadline:
-                raise AssertionError("the Redis Cluster did not settle")
-            time.sleep(0.05)
+        for i, client in enumerate(clients[:nodes]):
+            client.execute_command("CLUSTER", "ADDSLOTS", *range(bounds[i], bounds[i + 1]))
+        _eventually(lambda: all(_settled(each, len(clients)) for each in clients), "the Redis Cluster did not settle")
+        for primary, replica in zip(clients, clients[nodes:], strict=False):
+            primary.config_set("repl-diskless-sync-delay", 0)
+            replica.execute_command("CLUSTER", "REPLICATE", primary.execute_command("CLUSTER", "MYID"))
+        for replica in clients[nodes:]:
+            _eventually(
+                lambda replica=replica: replica.info("replication").get("master_link_status") == "up",
+                "a replica is not in step",
+            )
         yield servers
 
 

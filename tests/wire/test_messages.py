@@ -143,7 +143,7 @@ async def test_a_message_to_a_name_that_no_channel_has_is_refused_aloud(tcp, con
             "Your message was not sent because it is identical to the previous one you sent, less than 30 seconds ago.",
         ),
         (("one", "two"), "msg_ratelimit", "Your message was not sent because you are sending messages too quickly."),
-        (("/ban somebody",), "unrecognized_cmd", "Unrecognized command: /ban"),
+        (("/foo somebody",), "unrecognized_cmd", "Unrecognized command: /foo"),
         (
             ("a\x02b",),
             "msg_bad_characters",

@@ -28,6 +28,35 @@ from clue.verdict import Denial, from_code
         (Denial("msg_suspended"), "You don\u2019t have permission to perform that action."),
         (Denial("msg_timedout", 57), "You are timed out for 57 more seconds."),
         (Denial("unrecognized_cmd", word="/{ban}"), "Unrecognized command: /{ban}"),
+        (
+            Denial("msg_emoteonly"),
+            "This room is in emote-only mode. You can find your currently available emoticons using the smiley in the "
+            "chat text area.",
+        ),
+        (
+            Denial("msg_followersonly", word="1 week"),
+            "This room is in 1 week followers-only mode. Follow chan to join the community!",
+        ),
+        (
+            Denial("msg_followersonly_followed", word="1 week", more="2 days"),
+            "This room is in 1 week followers-only mode. You have been following for 2 days. Continue following to "
+            "chat!",
+        ),
+        (Denial("msg_followersonly_zero"), "This room is in followers-only mode. Follow chan to join the community!"),
+        (
+            Denial("msg_r9k"),
+            "This room is in unique-chat mode and the message you attempted to send is not unique.",
+        ),
+        (Denial("msg_rejected"), "Hey! Your message is being checked by mods and has not been sent."),
+        (
+            Denial("msg_rejected_mandatory"),
+            "Your message wasn\u2019t posted due to conflicts with the channel\u2019s moderation settings.",
+        ),
+        (
+            Denial("msg_subsonly"),
+            "This room is in subscribers only mode. To talk, purchase a channel subscription at "
+            "https://www.twitch.tv/products/chan/ticket?ref=subscriber_only_mode_chat.",
+        ),
     ],
 )
 def test_notice(denial, text):
@@ -36,11 +65,18 @@ def test_notice(denial, text):
 
 
 @pytest.mark.parametrize(
-    "denial", [Denial("msg_banned"), Denial("msg_timedout", 5), Denial("unrecognized_cmd", 0, "/a:b")]
+    "denial",
+    [
+        Denial("msg_banned"),
+        Denial("msg_timedout", 5),
+        Denial("unrecognized_cmd", 0, "/a:b c@%"),
+        Denial("x", 1, "1 week", "2 days"),
+    ],
 )
 def test_code(denial):
     """What the log keeps of a denial gives the same denial."""
     assert from_code(denial.code()) == denial
+    assert not set(" @") & set(denial.code())
 
 
 def test_short_code():

@@ -1,0 +1,78 @@
+"""The room's modes (tmi_protocol section 11). That one has changed, the room is told by the entry; the actor hears of
+what has not.
+"""
+
+from __future__ import annotations
+
+from clue.changes import mode_change
+from clue.commands.shape import Answer, Call, told
+from clue.durations import seconds_of, words_of
+
+SLOW_S = (3, 120)
+FOLLOWERS_MIN = (0, 129_600)  # three months
+DEFAULT_SLOW_S = 30
+
+
+# /slow [seconds]
+def slow(call: Call) -> Answer:
+    seconds = seconds_of(call.arguments, 1) if call.arguments else DEFAULT_SLOW_S
+    if seconds is None or seconds < SLOW_S[0]:
+        return Answer((call.command.help(),))
+    if seconds > SLOW_S[1]:
+        return told("bad_slow_duration", number=SLOW_S[1])
+    return _changed(call, "slow_s", seconds, "already_slow_on", duration=seconds)
+
+
+# /slowoff
+def slowoff(call: Call) -> Answer:
+    return _changed(call, "slow_s", 0, "already_slow_off")
+
+
+# /followers [duration]
+def followers(call: Call) -> Answer:
+    seconds = seconds_of(call.arguments, 60) if call.arguments else 0
+    if seconds is None or seconds // 60 > FOLLOWERS_MIN[1]:
+        return Answer((call.command.help(),))
+    minutes = seconds // 60
+    already = "already_followers_on" if minutes else "already_followers_on_zero"
+    return _changed(call, "followers_only_min", minutes, already, duration=words_of(minutes * 60))
+
+
+# /followersoff
+def followersoff(call: Call) -> Answer:
+    return _changed(call, "followers_only_min", -1, "already_followers_off")
+
+
+# /subscribers
+def subscribers(call: Call) -> Answer:
+    return _changed(call, "subs_only", 1, "already_subs_on")
+
+
+# /subscribersoff
+def subscribersoff(call: Call) -> Answer:
+    return _changed(call, "subs_only", 0, "already_subs_off")
+
+
+# /emoteonly
+def emoteonly(call: Call) -> Answer:
+    return _changed(call, "emote_only", 1, "already_emote_only_on")
+
+
+# /emoteonlyoff
+def emoteonlyoff(call: Call) -> Answer:
+    return _changed(call, "emote_only", 0, "already_emote_only_off")
+
+
+# /uniquechat
+def uniquechat(call: Call) -> Answer:
+    return _changed(call, "unique_chat", 1, "already_r9k_on")
+
+
+# /uniquechatoff
+def uniquechatoff(call: Call) -> Answer:
+    return _changed(call, "unique_chat", 0, "already_r9k_off")
+
+
+def _changed(call: Call, mode: str, value: int, already: str, **words: object) -> Answer:
+    change = mode_change(call.channel, {mode: value}, call.now_ms)
+    return told(already, **words) if change is None else Answer(change=change)

@@ -1,0 +1,134 @@
+"""Clue on a Redis Cluster that changes under load: a primary dies and its replica is elected; a slot moves to another
+primary.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+
+import pytest
+
+from clue import keys
+from common import sharding
+from common.pb import chat_pb2, clue_pb2
+from tests.support.clue import clues, decided, exchange
+from tests.support.eventually import eventually
+from tests.support.redis import redis_cluster
+
+pytestmark = pytest.mark.timeout(90)
+
+ALLOWED = clue_pb2.Verdict.ALLOWED
+WITHIN_S = 20.0
+
+
+class Speaker:
+    """An edge with one channel: one batch under way, repeated with its number until it is decided."""
+
+    def __init__(self, clues, channel, run, user):
+        self.channel = channel
+        self.allowed = {}  # text to seq
+        self.slowest_s = 0.0
+        self.batches = 0
+        self._clues = clues
+        self._run = run
+        self._user = user
+
+    async def speak(self, over):
+        while not over.is_set():
+            self.batches += 1
+            texts = [f"{self.batches}.{i}" for i in range(2)]
+            content = {self.channel: [(*self._user, text) for text in texts]}
+            request = self._clues[0].batch(content, edge_run=self._run, number=self.batches)
+            begun = time.monotonic()
+            verdicts = await decided(self._clues[self.batches % len(self._clues)], request, WITHIN_S)
+            self.slowest_s = max(self.slowest_s, time.monotonic() - begun)
+            assert [verdict.outcome for verdict in verdicts] == [ALLOWED] * 2
+            self.allowed.update(zip(texts, (verdict.seq for verdict in verdicts), strict=True))
+            await asyncio.sleep(0.01)
+
+
+@contextlib.asynccontextmanager
+async def speaking(clues, channels):
+    """Speakers, one for each channel; when the block is left they end, and what they said is compared with the logs."""
+    [bob] = await clues[0].login("bob")
+    speakers = [Speaker(clues, channel, run, (bob, "bob")) for run, channel in enumerate(channels, 1)]
+    over = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        for speaker in speakers:
+            group.create_task(speaker.speak(over))
+        yield speakers
+        before = [speaker.batches for speaker in speakers]
+        await eventually(lambda: all(s.batches >= n + 5 for s, n in zip(speakers, before, strict=True)), WITHIN_S)
+        over.set()
+    print(f"slowest {max(s.slowest_s for s in speakers):.2f} s, {sum(s.batches for s in speakers)} batches")
+    for speaker in speakers:
+        logged = await log_of(clues[0], speaker.channel)
+        assert Counter(text for text, _ in logged) == Counter(speaker.allowed.keys())
+        assert dict(logged) == speaker.allowed
+
+
+async def log_of(clue, channel):
+    """Text and seq of all entries; each names the one before it."""
+    found, last, more = [], 0, True
+    while more:
+        entries, more = await clue.replay(channel, last)
+        for entry in entries:
+            assert entry.prev == last
+            last = entry.seq
+            found.append((chat_pb2.Publication.FromString(entry.publication).line.text, entry.seq))
+    return found
+
+
+def channels_of(node, nodes, count):
+    """Names whose slots a node of the fresh cluster serves."""
+    names = (f"#name{i}" for i in range(10_000))
+    bounds = [16_384 * i // nodes for i in range(nodes + 1)]
+    slots = range(bounds[node], bounds[node + 1])
+    return [name for name in names if sharding.slot(keys.of_channel(name).head) in slots][:count]
+
+
+async def test_a_primary_dies():
+    """Its replica is elected, and every message gets its verdict; the allowed ones are in the log once."""
+    with redis_cluster(replicas=True) as nodes:
+        settings = {"redis_cluster": (nodes[0].address,), "limits": False}
+        async with exchange() as (_, address), clues(2, [], address, **settings) as ours:
+            channels = [name for node in range(3) for name in channels_of(node, 3, 2)]
+            async with speaking(ours, channels) as speakers:
+                await eventually(lambda: all(speaker.batches > 10 for speaker in speakers))
+                nodes[1].stop()
+                with nodes[4].client() as client:
+                    await eventually(lambda: client.info("replication")["role"] == "master", WITHIN_S)
+
+
+async def move_slot(slot, source, target, pause_s):
+    """As `redis-cli --cluster reshard` does it, and slower; gives how many keys went."""
+    with source.client() as here, target.client() as there:
+        ids = [client.execute_command("CLUSTER", "MYID").decode() for client in (here, there)]
+        there.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[0])
+        here.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[1])
+        moved = 0
+        while found := here.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 1):
+            here.execute_command("MIGRATE", "127.0.0.1", target.port, "", 0, 5_000, "KEYS", *found)
+            moved += len(found)
+            await asyncio.sleep(pause_s)
+        for client in (there, here):
+            client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", ids[1])
+        return moved
+
+
+async def test_a_slot_moves():
+    """While its keys are on two nodes its channel waits; no other does, and nothing is lost or said twice."""
+    with redis_cluster() as nodes:
+        settings = {"redis_cluster": (nodes[0].address,), "limits": False}
+        async with exchange() as (_, address), clues(2, [], address, **settings) as ours:
+            [moving, *staying] = channels_of(0, 3, 3)
+            async with speaking(ours, [moving, *staying, *channels_of(1, 3, 1)]) as speakers:
+                await eventually(lambda: all(speaker.batches > 10 for speaker in speakers))
+                for source, target in ((0, 1), (1, 2), (2, 0)):
+                    slot = sharding.slot(keys.of_channel(moving).head)
+                    moved = await move_slot(slot, nodes[source], nodes[target], 0.1)
+                    assert moved >= 3
+                    before = speakers[0].batches
+                    await eventually(lambda before=before: speakers[0].batches > before + 5, WITHIN_S)
+            assert max(speaker.slowest_s for speaker in speakers[1:]) < speakers[0].slowest_s
