@@ -8,7 +8,7 @@ RECIPE := pyproject.toml setup.py $(PROTO)
 SYSTEM_TOOLS := redis-server haproxy irssi weechat-headless nodejs npm iproute2 graphite-carbon graphite-web
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types dashboards proto bench bench-quick bench-peers chaos clean system-tools
+.PHONY: help run test lint types dashboards proto bench bench-quick bench-peers chaos load load-full clean system-tools
 
 help: ## list the targets
 	@echo 'make TARGET, where TARGET is one of'
@@ -38,6 +38,12 @@ bench: .venv/installed-dev ## measure this machine against the C floor and peers
 
 bench-quick: .venv/installed-dev ## small loads, one turn: proves that the benchmark runs
 	@$(BIN)/python -u -m tests.bench --quick $(ARGS)
+
+load: .venv/installed-dev ## load a stack of its own for a minute (ARGS="storm --viewers 5000": python -m loadtest --help)
+	@$(BIN)/python -u -m loadtest $(or $(ARGS),tpp)
+
+load-full: .venv/installed-dev ## the same for ten minutes
+	@$(BIN)/python -u -m loadtest tpp --seconds 600 $(ARGS)
 
 chaos: .venv/installed-dev ## break everything under load and prove that nothing is lost (about 5 minutes)
 	@$(BIN)/python -u -m tests.chaos $(ARGS)

@@ -15,7 +15,8 @@ class BuildWithProto(build_py):
         from grpc_tools import protoc
 
         sources = sorted((ROOT / "proto").rglob("*.proto"))
-        arguments = ["protoc", f"-I{ROOT / 'proto'}", f"--python_out={ROOT}", f"--pyi_out={ROOT}", f"--grpc_python_out={ROOT}"]
+        outputs = [f"--{kind}_out={ROOT}" for kind in ("python", "pyi", "grpc_python")]
+        arguments = ["protoc", f"-I{ROOT / 'proto'}", *outputs]
         if protoc.main(arguments + [str(source) for source in sources]) != 0:
             raise SystemExit("proto/: protoc failed; its message is above")
         super().run()

@@ -57,7 +57,7 @@ class Site:
 
     async def until(self, pool: str, server: str, state: str) -> None:
         async with asyncio.timeout(15):
-            while not (await self.states(pool)).get(server, "").startswith(state):  # noqa: ASYNC110 - the state of another process
+            while not (await self.states(pool)).get(server, "").startswith(state):
                 await asyncio.sleep(0.05)
 
 

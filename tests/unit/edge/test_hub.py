@@ -7,11 +7,14 @@ import pytest
 
 from common.metrics import Metrics
 from common.pb.chat_pb2 import Chatter, Line, Publication
+from common.pb.clue_pb2 import Chatters
 from edge import hub as hub_module
 from edge.hub import Hub
+from edge.presence import Movement, Roster
 from edge.render import Capability
 
 RUN = 77
+MEMBERSHIP = Capability.MEMBERSHIP
 
 
 class Member:
@@ -44,7 +47,7 @@ async def hub():
 async def settle(hub):
     """Until no channel has a pass under way or a timer set."""
     async with asyncio.timeout(5):
-        while any(c._pass or c._timer or c._pending for c in hub.channels.values()):
+        while any(c._pass or c._timer or c._pending or c._movements or c._afterwards for c in hub.channels.values()):
             await asyncio.sleep(0.001)
 
 
@@ -207,10 +210,67 @@ async def test_a_busy_channel_is_coalesced(hub):
     hub.join("#c", member)
     hub.publish("#c", [line("0")])
     await settle(hub)
-    hub.channels["#c"]._cost_s = 1.0  # as after an expensive pass; the bound makes it 10 ms
+    hub.coalesce_max_s = 0.5  # far above what the loop below can take
+    hub.channels["#c"]._cost_s = 1.0  # as after an expensive pass
     for number in range(1, 6):
         hub.publish("#c", [line(str(number))])
         await asyncio.sleep(0)
     await settle(hub)
     assert member.texts == [str(number) for number in range(6)]
     assert len(member.written) == 2
+
+
+def movement(*logins):
+    return Movement("#c", None, Roster.of(Chatters(channel="#c", logins=logins, complete=True)))
+
+
+async def test_movements_are_for_readers_of_membership_alone(hub):
+    """After the lines of the same pass; whoever is named does not see its own."""
+    plain, reader, named = Member(), Member(capabilities=MEMBERSHIP), Member(capabilities=MEMBERSHIP)
+    named.session.login = "ann"
+    hub.users["ann"] = [named]
+    for member in (plain, reader, named):
+        hub.join("#c", member)
+    hub.publish("#c", [line("a")])
+    hub.channels["#c"].tell(movement("ann", "bob"))
+    await settle(hub)
+    ann, bob = (f":{login}!{login}@{login}.tmi.twitch.tv JOIN #c\r\n".encode() for login in ("ann", "bob"))
+    said = b":bob!bob@bob.tmi.twitch.tv PRIVMSG #c :a\r\n"
+    assert b"".join(plain.written) == said
+    assert b"".join(reader.written) == said + ann + bob
+    assert b"".join(named.written) == said + bob
+
+
+async def test_a_movement_alone_makes_a_pass(hub):
+    """A quiet channel's readers need not wait for a line."""
+    reader = Member(capabilities=MEMBERSHIP)
+    hub.join("#c", reader)
+    assert hub.channels["#c"].tells_movements
+    hub.channels["#c"].tell(movement("ann"))
+    await settle(hub)
+    assert b"".join(reader.written).endswith(b" JOIN #c\r\n")
+
+
+async def test_what_comes_afterwards_comes_after_what_was_published(hub, monkeypatch):
+    """Also when a pass is under way: what waits for the next one is written before."""
+    monkeypatch.setattr(hub_module, "SLICE", 1)
+    members = [Member(), Member()]
+    for member in members:
+        hub.join("#c", member)
+    seen = []
+    hub.publish("#c", [line("a")])
+    while not members[0].written:
+        await asyncio.sleep(0)
+    hub.publish("#c", [line("b")])
+    hub.channels["#c"].afterwards(lambda: seen.extend(member.texts for member in members))
+    await settle(hub)
+    assert seen == [["a", "b"], ["a", "b"]]
+
+
+async def test_afterwards_in_a_quiet_channel_is_soon(hub):
+    """There is nothing to wait for."""
+    hub.join("#c", Member())
+    called = asyncio.Event()
+    hub.channels["#c"].afterwards(called.set)
+    async with asyncio.timeout(5):
+        await called.wait()

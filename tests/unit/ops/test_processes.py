@@ -150,5 +150,5 @@ async def until_written(path: Path, text: str) -> None:
         return text in path.read_text()
 
     async with asyncio.timeout(10):
-        while not written():  # noqa: ASYNC110 - another process' file has no event
+        while not written():
             await asyncio.sleep(0.02)
