@@ -11,7 +11,7 @@ from edge.server import Edge
 
 async def main() -> None:
     settings = config.load(EdgeConfig, os.environ)
-    log.configure("edge", settings.instance, settings.cluster, level=settings.log_level)
+    log.configure("edge", settings.instance, settings.cluster, level=settings.log_level, form=settings.log_format)
     await Edge(settings).run()
 
 

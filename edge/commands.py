@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from common.irc.message import Message
 from edge.effects import Effect
-from edge.handlers import channels, messages, registration
+from edge.handlers import channels, history, messages, registration
 
 if TYPE_CHECKING:
     from edge.session import Session
@@ -39,6 +39,7 @@ COMMANDS = {
     "MODE": Command(channels.mode, 0, registered=True),
     "WHOIS": Command(channels.whois, 1, registered=True),
     "PRIVMSG": Command(messages.privmsg, 1, registered=True),
+    "CHATHISTORY": Command(history.chathistory, 0, registered=True),
 }
 
 # Instead of the above for lines that were not clean text. All other commands take the line with U+FFFD in the place

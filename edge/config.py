@@ -27,11 +27,13 @@ class EdgeConfig:
     trusted_proxies: tuple[str, ...] = ("127.0.0.0/8", "::1")  # may send PROXY; not counted per address without it
     statsd: str = ""                    # HOST:PORT; empty: metrics stay in the process
     log_level: str = "INFO"
+    log_format: str = "text"            # or "json"
     drain_s: float = 2.0                # RECONNECTs are spread over it when the edge stops; then sockets close
     registration_s: float = 20.0        # a session that has not logged in by then is closed
     ping_s: float = 240.0               # twitchAPI gives up after 10 silent minutes, pydle after 5 (clients.md 33)
     write_buffer: int = 1_048_576       # bytes one member may leave unread before it is passed over
     slow_s: float = 30.0                # passed over for longer: disconnected
+    presence_s: float = 10.0            # between reports of who is here; others' JOIN and PART come as often
     coalesce_max_ms: float = 100.0      # the longest that a publication waits for others of its channel
 
     def __post_init__(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +20,25 @@ from common.pb import clue_pb2
 from edge import render
 from edge.config import EdgeConfig
 from edge.disconnect import Disconnect
-from edge.effects import Authenticate, CapabilitiesChanged, Close, Effect, Join, Joined, Part, Submit
+from edge.effects import (
+    AlreadyThere,
+    Authenticate,
+    CapabilitiesChanged,
+    Close,
+    Effect,
+    Join,
+    Joined,
+    Names,
+    Part,
+    ReadHistory,
+    Submit,
+)
+from edge.expulsions import Expulsions
+from edge.history import History, Query
 from edge.hub import Hub
+from edge.inbox import Inboxes
+from edge.log_reader import LogReader
+from edge.membership import Membership
 from edge.session import Phase, Session
 from edge.timers import TimerWheel
 from edge.transports.base import Transport
@@ -38,7 +55,10 @@ _CLOSE_S = 10.0  # a socket that has not taken our last words by then is cut
 class Services:
     """What every connection of this edge uses."""
 
-    __slots__ = ("clue", "config", "follower", "hub", "log", "metrics", "tasks", "wheel")
+    __slots__ = (
+        "clue", "config", "expulsions", "follower", "hub", "inboxes", "log", "logs", "membership", "metrics",
+        "tasks", "wheel",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -47,6 +67,10 @@ class Services:
         hub: Hub,
         clue: ClueClient,
         follower: Follower,
+        inboxes: Inboxes,
+        membership: Membership,
+        expulsions: Expulsions,
+        logs: LogReader,
         wheel: TimerWheel,
         metrics: Metrics,
         log: Log,
@@ -55,6 +79,10 @@ class Services:
         self.hub = hub
         self.clue = clue
         self.follower = follower
+        self.inboxes = inboxes
+        self.membership = membership
+        self.expulsions = expulsions
+        self.logs = logs
         self.wheel = wheel
         self.metrics = metrics
         self.log = log
@@ -94,9 +122,15 @@ class Connection:
             for line in lines:
                 if self.closed:
                     return
+                self._s.metrics.counters["lines"] += 1
                 self._perform(session.line_too_long() if line is TOO_LONG else session.feed(line))
         except Exception as error:  # a bug of ours ends this session, never the server
             self._failed("line", error)
+
+    @property
+    def slow(self) -> bool:
+        """It does not read, and is passed over."""
+        return bool(self._slow_since)
 
     def slow_down(self) -> None:
         """Its buffer is over the bound: others do not wait for it."""
@@ -125,6 +159,7 @@ class Connection:
         self._s.hub.sessions.pop(self.session.number, None)
         for name in self.session.channels:
             self._leave(name)
+        self._s.inboxes.leave(self)
         if self.on_lost is not None:
             self.on_lost()
             self.on_lost = None
@@ -187,6 +222,13 @@ class Connection:
                 self._leave(effect.channel)
             elif isinstance(effect, Authenticate):
                 self._s.clue.authenticate(effect.nick, effect.token).add_done_callback(self._authenticated)
+            elif isinstance(effect, AlreadyThere):
+                out += self._s.membership.already_there(self, effect.channel)
+            elif isinstance(effect, Names):
+                joined = [name for name in effect.channels if name in self.session.channels]
+                self._s.membership.names(joined, partial(self._named, effect.channels))
+            elif isinstance(effect, ReadHistory):
+                self._read_history(effect.query)
             elif isinstance(effect, CapabilitiesChanged):
                 for name in self.session.channels:
                     self._channel("regroup", name)
@@ -201,6 +243,8 @@ class Connection:
     def _authenticated(self, future: asyncio.Future[clue_pb2.LoginResult]) -> None:
         if not self.closed and not future.cancelled():
             self._answer("login", partial(self.session.authenticated, future.result()))
+            if not self.closed and self.session.user is not None:
+                self._s.inboxes.enter(self)
 
     def _answer(self, operation: str, ask: Callable[[], list[Effect]]) -> None:
         try:
@@ -262,11 +306,23 @@ class Connection:
         self._s.hub.join(channel, self)
         self._s.follower.begin(channel, head)
         self._s.metrics.counters["joins"] += 1
+        self._s.membership.enter(self, channel)
+        user = self.session.user
+        if user is not None and self._s.expulsions.since(channel, user.user_id, head):
+            self.expel(channel)  # clue let it in just before the ban, and the ban was the first to arrive
+
+    def expel(self, channel: str) -> None:
+        """The user was banned from the channel for good."""
+        if not self.closed:
+            self._answer("ban", partial(self.session.expelled, channel))
 
     def _leave(self, name: str) -> None:
         """The session is in the channel no more, or had only asked to be."""
         channel = self._s.hub.channels.get(name)
-        if channel is not None and channel.has(self) and self._s.hub.part(name, self):
+        if channel is None or not channel.has(self):
+            return
+        self._s.membership.leave(self, name)
+        if self._s.hub.part(name, self):
             self._s.follower.release(name)
 
     def _release_if_empty(self, name: str) -> None:
@@ -277,6 +333,19 @@ class Connection:
         channel = self._s.hub.channels.get(name)
         if channel is not None and channel.has(self):
             getattr(channel, operation)(self)
+
+    def _named(self, channels: tuple[str, ...], known: dict[str, Collection[str]]) -> None:
+        if not self.closed:
+            self._answer("names", partial(self.session.named, channels, known))
+
+    # -- catching up --------------------------------------------------------------------------------------------
+
+    def _read_history(self, query: Query) -> None:
+        self._s.logs.read(query.channel).add_done_callback(partial(self._history_read, query))
+
+    def _history_read(self, query: Query, task: asyncio.Task[History | None]) -> None:
+        if not self.closed and not task.cancelled():
+            self._answer("history", lambda: self.session.history(query, task.result()))
 
     # -- time ---------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edge.disconnect import Disconnect
+from edge.history import Query
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,27 @@ class Submit:
 
 
 @dataclass(frozen=True, slots=True)
+class AlreadyThere:
+    """Send the 353 of those who are in the channel before the session, as far as they are known at this moment."""
+
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Find out who is in channels; answer with `Session.named`. Lines that come meanwhile still go to `feed`."""
+
+    channels: tuple[str, ...]  # at least one that the session is in
+
+
+@dataclass(frozen=True, slots=True)
+class ReadHistory:
+    """Read the channel's log; answer with `Session.history`, exactly once for each."""
+
+    query: Query
+
+
+@dataclass(frozen=True, slots=True)
 class CapabilitiesChanged:
     """What this session may be sent has changed: it now belongs to other readers of its channels."""
 
@@ -62,4 +84,16 @@ class Close:
     reason: Disconnect
 
 
-Effect = bytes | Authenticate | Join | Joined | Part | Submit | CapabilitiesChanged | Close
+Effect = (
+    bytes
+    | Authenticate
+    | Join
+    | Joined
+    | Part
+    | Submit
+    | AlreadyThere
+    | Names
+    | ReadHistory
+    | CapabilitiesChanged
+    | Close
+)

@@ -136,6 +136,7 @@ class ExchangeLinks(exchange_pb2_grpc.EdgeLinkServicer):
         self._leaving = False
         metrics.gauge("links.up", lambda: len(self.live()))
         metrics.gauge("links.interest", lambda: len(self._wanted))
+        metrics.gauges(self._by_exchange)
 
     def attach(self, listener: Listener) -> None:
         self._listener = listener
@@ -143,6 +144,10 @@ class ExchangeLinks(exchange_pb2_grpc.EdgeLinkServicer):
     def live(self) -> Collection[ExchangeLink]:
         """The links that are up."""
         return [link for link in self._links.values() if link.up]
+
+    def _by_exchange(self) -> dict[str, float]:
+        now = self._clock.monotonic()
+        return {f"link.{link.instance}.silent_s": round(now - link.last_heard, 3) for link in self._links.values()}
 
     def announce(self, channels: Collection[str]) -> asyncio.Future[Any]:
         """We want `channels` from now on. The future is done when every link of this moment confirmed or broke; the

@@ -119,6 +119,8 @@ class Follower:
         links.attach(self)
         metrics.gauge("follower.channels", lambda: len(self._channels))
         metrics.gauge("follower.repairs", lambda: len(self._repairs))
+        metrics.gauge("follower.oldest_hole_s", self._oldest_hole_s)
+        metrics.gauges(self._by_exchange)
         metrics.gauge("follower.degraded", lambda: 1 if self._missing else 0)
 
     # -- what connections ask -----------------------------------------------------------------------------------
@@ -127,12 +129,28 @@ class Follower:
         """Announce interest and wait until the links hold it, at most about a second: facts asked for after this and
         what is delivered meet without a gap. A confirmation that comes later is followed by a comparison of heads.
         """
-        followed = self._follow(channel)
-        followed.released_at = None
-        if followed.settled:
-            return
-        await asyncio.wait({followed.confirmed}, timeout=self._bounds.confirm)
-        self._settle(followed)
+        await self.open_all((channel,))
+
+    async def open_all(self, channels: Collection[str]) -> None:
+        """`open` for each, in one announcement."""
+        fresh = [channel for channel in channels if channel not in self._channels]
+        if fresh:
+            confirmed = self._links.announce(fresh)
+            self._channels.update((channel, _Followed(channel, confirmed)) for channel in fresh)
+        opened = [self._channels[channel] for channel in channels]
+        for followed in opened:
+            followed.released_at = None
+        unsettled = [followed for followed in opened if not followed.settled]
+        if unsettled:
+            await asyncio.wait({followed.confirmed for followed in unsettled}, timeout=self._bounds.confirm)
+        for followed in unsettled:
+            self._settle(followed)
+
+    def keep(self, channel: str) -> None:
+        """Take back a `release`; no-op for a channel that is not followed."""
+        followed = self._channels.get(channel)
+        if followed is not None:
+            followed.released_at = None
 
     def is_following(self, channel: str) -> bool:
         """`open` would return at once."""
@@ -214,16 +232,20 @@ class Follower:
     async def run(self) -> None:
         """Until cancelled."""
         bounds, clock = self._bounds, self._clock
-        compared_at = clock.monotonic()
+        compared_at = swept_at = clock.monotonic()
         jitter = random.uniform(0.75, 1.25)
         try:
             while True:
                 now = clock.monotonic()
                 self._withdraw_lingering(now)
                 self._watch(now)
-                if now - compared_at >= (bounds.poll if self._missing else bounds.hygiene * jitter):
+                if now - swept_at >= bounds.hygiene * jitter:
                     jitter = random.uniform(0.75, 1.25)
                     self._unsure.update(self._channels)
+                    compared_at = swept_at = now
+                elif self._missing and now - compared_at >= bounds.poll:
+                    # Inboxes are as many as users, and hardly ever written to: theirs can wait for the sweep.
+                    self._unsure.update(name for name in self._channels if not name.startswith("@"))
                     compared_at = now
                 if self._unsure and not await self._compare_heads():
                     # Heads that could not be had: not at once again.
@@ -374,6 +396,19 @@ class Follower:
         self._hand_out(followed, sequencer.replayed(entries, mark, reply.more, self._clock.monotonic()))
         return True
 
+    def _by_exchange(self) -> dict[str, float]:
+        """Those that should be linked, and those that are."""
+        heard = {link.instance for link in self._links.live() if link not in self._silent}
+        expected = {instance for instance, _ in self._expected}
+        return {f"link.{instance}.up": int(instance in heard) for instance in expected | heard}
+
+    def _oldest_hole_s(self) -> float:
+        if not self._repairs:
+            return 0.0
+        since = (f.sequencer.hole_since for f in self._channels.values() if f.repair is not None)
+        now = self._clock.monotonic()
+        return round(max((now - at for at in since if at is not None), default=0.0), 3)
+
     def _repaired(self, followed: _Followed, task: asyncio.Task[None]) -> None:
         self._repairs.discard(task)
         followed.repair = None
@@ -386,7 +421,7 @@ class Follower:
 
     def _hand_out(self, followed: _Followed, ready: list[Ready]) -> None:
         sequencer = followed.sequencer
-        if sequencer.repeats or sequencer.overflowed or sequencer.losses:
+        if sequencer.repeats or sequencer.overflowed or sequencer.losses or sequencer.jumps:
             self._account(followed)
         if ready:
             publications = []
@@ -422,6 +457,19 @@ class Follower:
                 cause=f"no longer in the log: readers of {followed.name} may miss lines",
             )
         sequencer.losses.clear()
+        for jump in sequencer.jumps:
+            self._counters["follower.jumps"] += 1
+            self._log.warning(
+                "log_jumped",
+                operation="deliver",
+                channel=followed.name,
+                after=jump.after,
+                seen=jump.seen,
+                to=jump.to,
+                cause=f"its shard lost what came after {jump.after}, or the log began anew: readers of "
+                f"{followed.name} on other edges may miss lines up to {jump.seen}",
+            )
+        sequencer.jumps.clear()
 
     def _undecodable(self, channel: str, source: str) -> None:
         self._counters["follower.undecodable"] += 1

@@ -13,12 +13,15 @@ waits for it; 4. `publish` never blocks.
 from __future__ import annotations
 
 import asyncio
+import heapq
+import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from common.metrics import Metrics
 from common.pb.chat_pb2 import Publication
-from edge.render import Capability, render
+from edge.presence import Movement
+from edge.render import RENDERED, Capability, render
 from edge.transports.websocket_frames import text_frame
 
 if TYPE_CHECKING:
@@ -32,12 +35,16 @@ SLICE = 512
 # by being written too often, and a single-message pass over 1,000 members (5 ms) repeats every 25 ms.
 REST = 4.0
 
-RENDERED = Capability.TAGS | Capability.COMMANDS
-_WEBSOCKET = 8  # above the capability bits in a variant's number
+# Readers of JOIN and PART stand apart from others of the same bytes: what only they get is written to no one else.
+_GROUPED = RENDERED | Capability.MEMBERSHIP
+# As plain numbers: operators of an IntFlag take 0.5 µs, and a pass over a quiet channel takes 10.
+_RENDERED_BITS, _MEMBERSHIP_BIT = int(RENDERED), int(Capability.MEMBERSHIP)
+_RANKS = 5  # of the largest channels, for the metrics
+_WEBSOCKET = 256  # above the capability bits in a variant's number
 
 
 def variant_of(connection: Connection) -> int:
-    capabilities = int(connection.session.capabilities & RENDERED)
+    capabilities = int(connection.session.capabilities & _GROUPED)
     return capabilities | _WEBSOCKET if connection.transport.websocket else capabilities
 
 
@@ -68,12 +75,16 @@ class Group:
 class Pass:
     """One walk over the members that were there when it began."""
 
-    __slots__ = ("_at", "_todo", "closed", "deliveries", "started")
+    __slots__ = ("_at", "_todo", "afterwards", "closed", "cpu_s", "decided_ms", "deliveries", "publications")
 
-    def __init__(self, started: float) -> None:
-        self.started = started
+    def __init__(self, publications: list[Publication]) -> None:
+        # The loop's CPU, not the clock: a busy machine stretches the clock, and longer rests would not relieve it.
+        self.cpu_s = time.thread_time()
+        self.publications = len(publications)
+        self.decided_ms = publications[0].ts_ms if publications else 0  # by clue's clock
         self.deliveries = 0
         self.closed = 0
+        self.afterwards: list[Callable[[], None]] = []
         self._todo: list[tuple[list[Write], bytes]] = []
         self._at = 0
 
@@ -112,7 +123,10 @@ class Pass:
 class Channel:
     """One channel's members on this edge, and what waits for them."""
 
-    __slots__ = ("_cost_s", "_hub", "_last_end", "_pass", "_pending", "_timer", "groups", "name", "slow")
+    __slots__ = (
+        "_afterwards", "_cost_s", "_hub", "_last_end", "_movements", "_pass", "_pending", "_timer",
+        "groups", "name", "slow",
+    )  # fmt: skip
 
     def __init__(self, name: str, hub: Hub) -> None:
         self.name = name
@@ -120,6 +134,8 @@ class Channel:
         self.slow: set[Connection] = set()  # members that do not read: passed over
         self._hub = hub
         self._pending: list[Publication] = []
+        self._movements: list[Movement] = []
+        self._afterwards: list[Callable[[], None]] = []
         self._pass: Pass | None = None
         self._timer: asyncio.Handle | None = None
         self._cost_s = 0.0
@@ -168,8 +184,26 @@ class Channel:
             self.slow.remove(member)
             self.add(member)
 
+    @property
+    def tells_movements(self) -> bool:
+        """Some members have the membership capability."""
+        return any(variant & _MEMBERSHIP_BIT for variant in self.groups)
+
     def publish(self, publications: list[Publication]) -> None:
         self._pending.extend(publications)
+        self._wake()
+
+    def tell(self, movement: Movement) -> None:
+        """To members with the membership capability alone."""
+        self._movements.append(movement)
+        self._wake()
+
+    def afterwards(self, call: Callable[[], None]) -> None:
+        """Call it when what was published so far has been written to the members."""
+        self._afterwards.append(call)
+        self._wake()
+
+    def _wake(self) -> None:
         if self._pass is None and self._timer is None:
             self._schedule()
 
@@ -183,7 +217,9 @@ class Channel:
     def _begin(self) -> None:
         self._timer = None
         publications, self._pending = self._pending, []
-        self._pass = self._plan(publications)
+        movements, self._movements = self._movements, []
+        self._pass = self._plan(publications, movements)
+        self._pass.afterwards, self._afterwards = self._afterwards, []
         self._continue()
 
     def _continue(self) -> None:
@@ -196,28 +232,35 @@ class Channel:
         running, self._pass = self._pass, None
         assert running is not None
         self._last_end = self._hub.loop.time()
-        self._cost_s = self._last_end - running.started
+        self._cost_s = time.thread_time() - running.cpu_s
         counters = self._hub.metrics.counters
         counters["broadcast.passes"] += 1
+        counters["broadcast.publications"] += running.publications
         counters["broadcast.deliveries"] += running.deliveries
+        self._hub.metrics.timing("broadcast.pass_ms", self._cost_s * 1e3)
+        if running.decided_ms:
+            self._hub.metrics.timing("broadcast.delay_ms", time.time() * 1e3 - running.decided_ms)
         if running.closed:
             counters["broadcast.closed"] += running.closed
-        if self._pending:
-            self._schedule()
+        for call in running.afterwards:
+            call()
+        if self._pending or self._movements or self._afterwards:
+            self._wake()
 
-    def _plan(self, publications: list[Publication]) -> Pass:
+    def _plan(self, publications: list[Publication], movements: list[Movement]) -> Pass:
         """Decide who gets which bytes; nothing is written yet."""
-        plan = Pass(self._hub.loop.time())
-        own = self._own(publications)
+        plan = Pass(publications)
+        own = self._own(publications, movements)
+        moved = b"".join(movement.lines for movement in movements)
         rendered: dict[int, list[bytes]] = {}
         for variant, group in self.groups.items():
-            capabilities = variant & ~_WEBSOCKET
-            lines = rendered.get(capabilities)
+            bits = variant & _RENDERED_BITS
+            lines = rendered.get(bits)
             if lines is None:
-                lines = rendered[capabilities] = [
-                    render(publication, self.name, Capability(capabilities)) for publication in publications
-                ]
-            data = b"".join(lines)
+                capabilities = Capability(bits)
+                lines = rendered[bits] = [render(publication, self.name, capabilities) for publication in publications]
+            tells = movements if variant & _MEMBERSHIP_BIT else ()
+            data = b"".join(lines) + moved if tells else b"".join(lines)
             if not data:
                 continue
             frame = text_frame if variant & _WEBSOCKET else _as_it_is
@@ -226,6 +269,7 @@ class Channel:
                 at = group.index.get(member)
                 if at is not None:
                     rest = b"".join(line for number, line in enumerate(lines) if number not in sent)
+                    rest += b"".join(movement.without(member.session.login) for movement in tells)
                     writers[at] = _instead(writers[at], frame(rest)) if rest else _discard
             plan.add(writers, frame(data))
             plan.deliveries += len(writers) * len(publications)
@@ -233,8 +277,8 @@ class Channel:
             self._hub.metrics.counters["broadcast.skipped"] += len(self.slow) * len(publications)
         return plan
 
-    def _own(self, publications: list[Publication]) -> dict[Connection, set[int]]:
-        """The connections of this edge that sent some of these lines, and which."""
+    def _own(self, publications: list[Publication], movements: list[Movement]) -> dict[Connection, set[int]]:
+        """The connections of this edge that sent some of these lines, and which; and those that the movements name."""
         own: dict[Connection, set[int]] = {}
         hub = self._hub
         for number, publication in enumerate(publications):
@@ -243,13 +287,17 @@ class Channel:
                 sender = hub.sessions.get(line.session)
                 if sender is not None:
                     own.setdefault(sender, set()).add(number)
+        for movement in movements:
+            for login in movement.own:
+                for connection in hub.users.get(login, ()):
+                    own.setdefault(connection, set())
         return own
 
 
 class Hub:
-    """The channels that have members on this edge, and all connections by session number."""
+    """The channels that have members on this edge, and all connections by session number and by login."""
 
-    __slots__ = ("channels", "coalesce_max_s", "loop", "metrics", "run", "sessions")
+    __slots__ = ("channels", "coalesce_max_s", "loop", "metrics", "run", "sessions", "users")
 
     def __init__(self, run: int, metrics: Metrics, *, coalesce_max_s: float) -> None:
         self.run = run
@@ -258,6 +306,8 @@ class Hub:
         self.loop = asyncio.get_running_loop()
         self.channels: dict[str, Channel] = {}
         self.sessions: dict[int, Connection] = {}
+        self.users: dict[str, list[Connection]] = {}  # kept by edge/inbox.py; anonymous ones are not in it
+        metrics.gauges(self._gauges)
 
     def join(self, name: str, member: Connection) -> bool:
         """True: the first one here."""
@@ -276,6 +326,14 @@ class Hub:
             return False
         del self.channels[name]
         return True
+
+    def _gauges(self) -> dict[str, float]:
+        """By rank, not by name: channels are too many for a name each."""
+        largest = heapq.nlargest(_RANKS, map(len, self.channels.values()))
+        return {
+            "channels": len(self.channels),
+            **{f"channels.largest.{rank}.members": members for rank, members in enumerate(largest, 1)},
+        }
 
     def publish(self, name: str, publications: list[Publication]) -> None:
         channel = self.channels.get(name)

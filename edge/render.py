@@ -8,7 +8,8 @@ each variant.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
 
 from common.irc import numerics
 from common.irc.tags import escape, needs_escape
@@ -21,13 +22,24 @@ RECONNECT = b":tmi.twitch.tv RECONNECT\r\n"
 PONG_WITHOUT_TOKEN = b"PONG :tmi.twitch.tv\r\n"  # no prefix: tmi.js knows no other (clients.md 36)
 
 
+_NAMES_BYTES = 400  # of logins in one 353: with its head the line stays under IRC's 512
+
+
 class Capability(enum.IntFlag):
     TAGS = 1
     COMMANDS = 2
     MEMBERSHIP = 4
+    # Those of IRCv3, for clients that catch up on what they missed
+    MESSAGE_TAGS = 8
+    SERVER_TIME = 16
+    BATCH = 32
+    CHATHISTORY = 64
 
 
 NO_CAPABILITIES = Capability(0)
+# Capabilities on which the bytes of a publication depend
+RENDERED = Capability.TAGS | Capability.COMMANDS | Capability.MESSAGE_TAGS | Capability.SERVER_TIME
+_IRCV3 = int(Capability.MESSAGE_TAGS | Capability.SERVER_TIME)
 
 
 # -- publications ---------------------------------------------------------------------------------------------------
@@ -35,8 +47,37 @@ NO_CAPABILITIES = Capability(0)
 
 def render(publication: Publication, channel: str, capabilities: Capability) -> bytes:
     """The lines for readers with these capabilities; b"" when they get nothing of it."""
-    renderer = _RENDERERS.get(publication.WhichOneof("body") or "")
-    return renderer(publication, channel, capabilities) if renderer is not None else b""
+    body = publication.WhichOneof("body") or ""
+    renderer = _RENDERERS.get(body)
+    if renderer is None:
+        return b""
+    line = renderer(publication, channel, capabilities)
+    if int(capabilities) & _IRCV3 and body in _SAID:
+        return _with_tags(_ircv3_tags(publication, capabilities), line)
+    return line
+
+
+def _with_tags(tags: str, line: bytes) -> bytes:
+    """One more tag or several in front of a line's own."""
+    if not line or not tags:
+        return line
+    return f"@{tags};".encode() + line[1:] if line.startswith(b"@") else f"@{tags} ".encode() + line
+
+
+def _ircv3_tags(publication: Publication, capabilities: Capability) -> str:
+    """IRCv3 "message ids" and "server-time"; for what somebody said, alone."""
+    tags = []
+    if Capability.MESSAGE_TAGS in capabilities:
+        tags.append(f"msgid={escape(publication.id)}")
+    if Capability.SERVER_TIME in capabilities:
+        tags.append(f"time={timestamp(publication.ts_ms)}")
+    return ";".join(tags)
+
+
+def timestamp(ts_ms: int) -> str:
+    """UNIX milliseconds as IRCv3 writes a moment: 2014-02-12T16:00:00.000Z."""
+    moment = datetime.fromtimestamp(ts_ms // 1000, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{ts_ms % 1000:03d}Z"
 
 
 def _line(publication: Publication, channel: str, capabilities: Capability) -> bytes:
@@ -86,6 +127,65 @@ def _banned(publication: Publication, channel: str, capabilities: Capability) ->
     return _from_server(tags, f"CLEARCHAT {channel} :{ban.login}", capabilities)
 
 
+def _cleared(publication: Publication, channel: str, capabilities: Capability) -> bytes:
+    """CLEARCHAT of the whole room."""
+    if Capability.COMMANDS not in capabilities:
+        return b""
+    tags = f"room-id={publication.room_id};tmi-sent-ts={publication.ts_ms}"
+    return _from_server(tags, f"CLEARCHAT {channel}", capabilities)
+
+
+def _deleted(publication: Publication, channel: str, capabilities: Capability) -> bytes:
+    """CLEARMSG with the text that was taken back."""
+    if Capability.COMMANDS not in capabilities:
+        return b""
+    deleted = publication.deleted
+    tags = (
+        f"login={escape(deleted.login)};room-id={publication.room_id};target-msg-id={escape(deleted.message_id)};"
+        f"tmi-sent-ts={publication.ts_ms}"
+    )
+    return _from_server(tags, f"CLEARMSG {channel} :{deleted.text}", capabilities)
+
+
+def _user_notice(publication: Publication, channel: str, capabilities: Capability) -> bytes:
+    """USERNOTICE, with the user's words when there are any."""
+    if Capability.COMMANDS not in capabilities:
+        return b""
+    said, author = publication.user_notice, publication.user_notice.author
+    params = "".join(f"msg-param-{name}={escape(said.params[name])};" for name in sorted(said.params))
+    tags = (
+        f"{_appearance(author)};emotes={escape(said.emotes)};flags=;id={publication.id};login={escape(author.login)};"
+        f"mod={author.mod:d};msg-id={escape(said.msg_id)};{params}room-id={publication.room_id};"
+        f"subscriber={author.subscriber:d};system-msg={escape(said.system_msg)};tmi-sent-ts={publication.ts_ms};"
+        f"turbo={author.turbo:d};user-id={author.user_id};user-type={escape(author.user_type)}"
+    )
+    text = f" :{said.text}" if said.text else ""
+    return _from_server(tags, f"USERNOTICE {channel}{text}", capabilities)
+
+
+def _whisper(publication: Publication, channel: str, capabilities: Capability) -> bytes:
+    """WHISPER; `channel` is the inbox that it travelled in."""
+    if Capability.COMMANDS not in capabilities:
+        return b""
+    whisper, author = publication.whisper, publication.whisper.author
+    login = author.login
+    tags = ""
+    if Capability.TAGS in capabilities:
+        tags = (
+            f"@badges={escape(author.badges)};color={escape(author.color)};"
+            f"display-name={escape(author.display_name)};emotes={escape(whisper.emotes)};message-id={publication.id};"
+            f"thread-id={escape(whisper.thread_id)};turbo={author.turbo:d};user-id={author.user_id};"
+            f"user-type={escape(author.user_type)} "
+        )
+    return f"{tags}:{login}!{login}@{login}.{SERVER} WHISPER {whisper.to} :{whisper.text}\r\n".encode()
+
+
+def _personal_notice(publication: Publication, channel: str, capabilities: Capability) -> bytes:
+    """NOTICE, about the channel that it names."""
+    words = publication.personal_notice
+    return notice(words.channel or "*", words.msg_id, words.text, capabilities)
+
+
 def _room_changed(publication: Publication, channel: str, capabilities: Capability) -> bytes:
     """ROOMSTATE with the changed tags and room-id alone, then a NOTICE for each of them."""
     if Capability.COMMANDS not in capabilities:
@@ -107,7 +207,15 @@ _RENDERERS: dict[str, Callable[[Publication, str, Capability], bytes]] = {
     "line": _line,
     "banned": _banned,
     "room": _room_changed,
+    "deleted": _deleted,
+    "cleared": _cleared,
+    "user_notice": _user_notice,
+    "whisper": _whisper,
+    "personal_notice": _personal_notice,
 }  # roles and unbanned are for clue and its like: the dialect has no line for them
+
+
+_SAID = frozenset(("line", "user_notice", "whisper"))  # bodies whose one line is somebody's words
 
 
 # -- room modes -----------------------------------------------------------------------------------------------------
@@ -170,10 +278,11 @@ _MODE_NOTICES: dict[str, Callable[[RoomState], tuple[str, str]]] = {
 # -- a session's own lines ------------------------------------------------------------------------------------------
 
 
-def welcome(login: str) -> bytes:
-    """001 to 376 (clients.md 7)."""
+def welcome(login: str, features: str = "") -> bytes:
+    """001 to 376 (clients.md 7); `features` are the tokens of a 005 after 004, for those who asked for more."""
+    offered = f":{SERVER} {numerics.RPL_ISUPPORT} {login} {features} :are supported by this server\r\n"
     return "".join(
-        f":{SERVER} {number} {login} :{text}\r\n"
+        f":{SERVER} {number} {login} :{text}\r\n" + (offered if features and number == numerics.RPL_MYINFO else "")
         for number, text in (
             (numerics.RPL_WELCOME, "Welcome, GLHF!"),
             (numerics.RPL_YOURHOST, f"Your host is {SERVER}"),
@@ -217,9 +326,12 @@ def roomstate(channel: str, room: RoomState, capabilities: Capability) -> bytes:
     return _from_server(";".join(tags), f"ROOMSTATE {channel}", capabilities)
 
 
-def notice(target: str, msg_id: str, text: str, capabilities: Capability) -> bytes:
+def notice(
+    target: str, msg_id: str, text: str, capabilities: Capability, target_user_ids: Sequence[str] = ()
+) -> bytes:
     """`target`: "#channel" or "*". Told to everyone, so that nobody waits in vain; the msg-id only with tags."""
-    return _from_server(f"msg-id={escape(msg_id)}", f"NOTICE {target} :{text}", capabilities)
+    about = f";target-user-id={escape(','.join(target_user_ids))}" if target_user_ids else ""
+    return _from_server(f"msg-id={escape(msg_id)}{about}", f"NOTICE {target} :{text}", capabilities)
 
 
 def login_notice(text: str) -> bytes:
@@ -235,18 +347,58 @@ def part(login: str, channel: str) -> bytes:
     return f":{login}!{login}@{login}.{SERVER} PART {channel}\r\n".encode()
 
 
-def names(login: str, channel: str, *, joined: bool) -> bytes:
-    """353 with oneself, when one is in the channel, and 366."""
-    end = f":{login}.{SERVER} {numerics.RPL_ENDOFNAMES} {login} {channel} :End of /NAMES list\r\n"
-    if not joined:
-        return end.encode()
-    return f":{login}.{SERVER} {numerics.RPL_NAMREPLY} {login} = {channel} :{login}\r\n{end}".encode()
+def names(login: str, channel: str, others: Iterable[str]) -> bytes:
+    """353 with oneself last, and 366."""
+    lines = already_there(login, channel, (name for name in others if name != login))
+    return lines + _names(login, channel, login) + end_of_names(login, channel)
+
+
+def already_there(login: str, channel: str, others: Iterable[str]) -> bytes:
+    """353, as often as it takes; b"" when there is nobody."""
+    lines, size = b"", 0
+    chunk: list[str] = []
+    for name in others:
+        if size + len(name) > _NAMES_BYTES:
+            lines += _names(login, channel, " ".join(chunk))
+            chunk, size = [], 0
+        chunk.append(name)
+        size += len(name) + 1
+    return lines + _names(login, channel, " ".join(chunk)) if chunk else lines
+
+
+def _names(login: str, channel: str, logins: str) -> bytes:
+    return f":{login}.{SERVER} {numerics.RPL_NAMREPLY} {login} = {channel} :{logins}\r\n".encode()
+
+
+def end_of_names(login: str, channel: str) -> bytes:
+    return f":{login}.{SERVER} {numerics.RPL_ENDOFNAMES} {login} {channel} :End of /NAMES list\r\n".encode()
+
+
+def mode(channel: str, change: str, login: str) -> bytes:
+    """`change`: "+o" or "-o". From "jtv", as it has always been (tmi_protocol.md 6)."""
+    return f":jtv MODE {channel} {change} {login}\r\n".encode()
 
 
 def numeric(number: str, login: str, text: str, about: str = "") -> bytes:
     """A numeric reply; `login` "" (before the login) is written "*", `about` is the parameter before the text."""
     between = f" {about}" if about else ""
     return f":{SERVER} {number} {login or '*'}{between} :{text}\r\n".encode()
+
+
+def fail(command: str, code: str, context: str, text: str) -> bytes:
+    """IRCv3 "standard replies"."""
+    return f":{SERVER} FAIL {command} {code} {context} :{text}\r\n".encode()
+
+
+def history(publications: Iterable[Publication], channel: str, capabilities: Capability, batch: str) -> bytes:
+    """Lines said earlier; in a batch of type "chathistory" for those who know batches (IRCv3 "chathistory")."""
+    tags = f"batch={batch}" if Capability.BATCH in capabilities else ""
+    lines = b"".join(_with_tags(tags, render(publication, channel, capabilities)) for publication in publications)
+    if not tags:
+        return lines
+    return f":{SERVER} BATCH +{batch} chathistory {channel}\r\n".encode() + lines + (
+        f":{SERVER} BATCH -{batch}\r\n".encode()
+    )
 
 
 def cap(subcommand: str, names: str) -> bytes:

@@ -9,6 +9,10 @@ with `last` the seq up to which everything has been given out:
 
 What a replay does not hold although it was asked for after we knew of it has left the log: the sequencer steps over
 such a gap and reports it as a `Loss`. Before `begin` everything is held.
+
+A `prev` below `last` says the opposite: we have what the log has no more, since it went on from an earlier state
+(a replica was promoted that had not got everything, a server came back without its last second). That is a `Jump`:
+who was behind us can never get what lies between.
 """
 
 from __future__ import annotations
@@ -44,8 +48,17 @@ class Loss:
     before: int
 
 
+@dataclass(frozen=True, slots=True)
+class Jump:
+    """The log went on at `to`, after `after`; it does not have any longer what it had from there up to `seen`."""
+
+    after: int
+    seen: int
+    to: int
+
+
 class Sequencer:
-    __slots__ = ("_begun", "_held", "_known", "hole_since", "last", "losses", "overflowed", "repeats")
+    __slots__ = ("_begun", "_held", "_known", "hole_since", "jumps", "last", "losses", "overflowed", "repeats")
 
     def __init__(self) -> None:
         self.last = 0  # newest seq given out, or that nobody here needs
@@ -54,6 +67,7 @@ class Sequencer:
         self.repeats = 0
         self.overflowed = 0
         self.losses: list[Loss] = []
+        self.jumps: list[Jump] = []
         self._begun = False
         self._held: dict[int, tuple[int, bytes]] = {}  # seq to (prev, publication)
         self._known = 0  # a seq that the log has had, though its entry may not have come
@@ -82,7 +96,9 @@ class Sequencer:
             seq = entry.seq
             if seq <= last:
                 self.repeats += 1
-            elif begun and entry.prev <= last:
+            elif begun and (prev := entry.prev) <= last:
+                if prev < last:
+                    self.jumps.append(Jump(prev, last, seq))
                 ready.append(Ready(seq, entry.publication))
                 last = seq
             else:
@@ -147,6 +163,8 @@ class Sequencer:
                     if seq > certain:
                         break
                     self.losses.append(Loss(last, seq))
+                elif prev < last:
+                    self.jumps.append(Jump(prev, last, seq))
                 ready.append(Ready(seq, publication))
                 last = seq
             else:

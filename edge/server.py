@@ -16,25 +16,30 @@ from aiohttp import web
 
 from common import lifecycle, rpc
 from common.clock import SystemClock
+from common.clock_check import ClockCheck
 from common.errors import ConfigError, RemoteError
 from common.log import Log
 from common.metrics import Metrics
 from common.pb import clue_pb2, exchange_pb2_grpc
 from common.pb.chat_pb2 import Publication
+from common.process_metrics import ProcessMetrics
 from edge.clue_client import ClueClient
 from edge.config import EdgeConfig
 from edge.connection import Services
 from edge.door import Door
 from edge.exchange_link import ExchangeLinks
+from edge.expulsions import Expulsions
 from edge.follower import Follower
 from edge.hub import Hub
+from edge.inbox import Inboxes, is_inbox
+from edge.log_reader import LogReader
+from edge.membership import Membership
 from edge.timers import TICK_S, TimerWheel
 from edge.tls import Certificate
 from edge.transports.tcp import TcpTransport
 from edge.web import application
 
 REGISTER_S = 2.0
-_LAG_PROBE_S = 0.25
 _BACKLOG = 4_096
 _TLS_HANDSHAKE_S = 20.0
 # Sessions live long and make no cycles: collect seldom (the full collection of 15,000 sessions stops everybody).
@@ -55,22 +60,37 @@ class Edge:
         self.follower = Follower(
             self.links, self.clue, self._deliver, metrics=self.metrics, log=self.log, clock=self.clock
         )
+        self.inboxes = Inboxes(
+            self.hub, self.clue, self.follower, metrics=self.metrics, log=self.log, clock=self.clock
+        )
+        self.membership = Membership(
+            self.hub, self.clue, period_s=config.presence_s, metrics=self.metrics, log=self.log, clock=self.clock
+        )
+        self.expulsions = Expulsions(self.hub)
         self.services = Services(
             config=config,
             hub=self.hub,
             clue=self.clue,
             follower=self.follower,
+            inboxes=self.inboxes,
+            membership=self.membership,
+            expulsions=self.expulsions,
+            logs=LogReader(self.clue, self.metrics, self.log),
             wheel=self.wheel,
             metrics=self.metrics,
             log=self.log,
         )
         self.door = Door(config, self.services, self.metrics, self.log)
         self.certificate = Certificate(config.tls_cert, config.tls_key) if config.tls_cert else None
+        if self.certificate is not None:
+            self.metrics.gauge("tls.days_left", self._days_left)
+            self._complain_of_certificate()
         self.registration = clue_pb2.Registration(
             service="edge", instance=config.instance, run=self.run_id, pid=os.getpid()
         )
+        self._clocks = ClockCheck(self.registration, self.metrics, self.log, self.clock)
         self._registered = False
-        self._lag_s = 0.0
+        self._process = ProcessMetrics(self.metrics)
 
     # -- running ------------------------------------------------------------------------------------------------
 
@@ -81,7 +101,8 @@ class Edge:
         async with AsyncExitStack() as stack:
             await self._listen(stack)
             async with lifecycle.background(
-                self._tick(), self._probe_lag(), self._register(), self.follower.run(),
+                self._tick(), self._process.run(), self._register(), self.follower.run(),
+                self.inboxes.run(), self.membership.run(),
                 self.metrics.run(self.config.statsd),
             ):  # fmt: skip
                 gc.collect()
@@ -105,7 +126,8 @@ class Edge:
         await link.start()
         stack.push_async_callback(link.stop, 1.0)
 
-        runner = web.AppRunner(application(self.door, self._not_ready), access_log=None, handle_signals=False)
+        app = application(self.door, self._not_ready, self.membership.chatters)
+        runner = web.AppRunner(app, access_log=None, handle_signals=False)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
 
@@ -166,25 +188,17 @@ class Edge:
             await asyncio.sleep(TICK_S)
             self.wheel.advance(self.clock.monotonic())
 
-    async def _probe_lag(self) -> None:
-        """How late the loop calls back: the edge's own measure of being busy."""
-        self.metrics.gauge("loop.lag_ms", lambda: self._lag_s * 1e3)
-        while True:
-            before = self.clock.monotonic()
-            await asyncio.sleep(_LAG_PROBE_S)
-            late = self.clock.monotonic() - before - _LAG_PROBE_S
-            self._lag_s += (max(late, 0.0) - self._lag_s) * 0.2
-
     async def _register(self) -> None:
         """Say that we are there, and learn which exchanges should deliver to us."""
         while True:
             self.registration.sessions = len(self.hub.sessions)
-            self.registration.loop_lag_us = int(self._lag_s * 1e6)
+            self.registration.loop_lag_us = int(self._process.lag_s * 1e6)
             try:
                 directory = await self.clue.register(self.registration)
                 self._registered = True
                 if directory.available:
                     self.follower.directory(directory)
+                    self._clocks.look(directory)
             except RemoteError as error:
                 self.log.warning("register_failed", remote=error.remote, operation=error.operation, cause=error.cause)
             await asyncio.sleep(REGISTER_S * random.uniform(0.9, 1.1))
@@ -192,7 +206,14 @@ class Edge:
     # -- callbacks ----------------------------------------------------------------------------------------------
 
     def _deliver(self, channel: str, entries: list[tuple[int, Publication]]) -> None:
-        self.hub.publish(channel, [publication for _, publication in entries])
+        publications = [publication for _, publication in entries]
+        if is_inbox(channel):
+            self.inboxes.deliver(channel, publications)
+            return
+        self.hub.publish(channel, publications)
+        for seq, publication in entries:
+            if publication.HasField("banned"):
+                self.expulsions.banned(channel, seq, publication.banned)
 
     def _not_ready(self) -> str:
         if self.door.closed:
@@ -203,11 +224,23 @@ class Edge:
             return "no exchange is linked yet"
         return ""
 
+    def _days_left(self) -> float:
+        """Of the certificate; below 0 clients refuse it, and nothing else tells us."""
+        assert self.certificate is not None
+        return round((self.certificate.expires - self.clock.unix_ms() / 1e3) / 86_400, 3)
+
+    def _complain_of_certificate(self) -> None:
+        days = self._days_left()
+        if days < 7:
+            event = "certificate_expired" if days < 0 else "certificate_expires_soon"
+            self.log.warning(event, operation="tls", file=self.config.tls_cert, days_left=days)
+
     def _reload_certificate(self) -> None:
         if self.certificate is None:
             return
         try:
             self.certificate.reload()
             self.log.info("certificate_reloaded", file=self.config.tls_cert)
+            self._complain_of_certificate()
         except ConfigError as error:
             self.log.error("certificate_kept", cause=str(error))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ssl
 
+from cryptography import x509
+
 from common.errors import ConfigError
 
 
@@ -16,13 +18,17 @@ class Certificate:
         self.context.minimum_version = ssl.TLSVersion.TLSv1_2
         # A fifth of the memory of a TLS session is its compression and ticket state; neither helps chat.
         self.context.options |= ssl.OP_NO_COMPRESSION
+        self.expires = 0.0  # Unix seconds
         self.reload()
 
     def reload(self) -> None:
         """Read the files again: handshakes from now on use them, sessions that are up keep theirs."""
         try:
             self.context.load_cert_chain(self._chain, self._key)
-        except (OSError, ssl.SSLError) as error:
+            with open(self._chain, "rb") as chain:
+                leaf = x509.load_pem_x509_certificate(chain.read())
+            self.expires = leaf.not_valid_after_utc.timestamp()
+        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
             raise ConfigError(
                 f"TLS certificate {self._chain} with key {self._key}: {error}. Give a PEM chain and its key."
             ) from error

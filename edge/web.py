@@ -1,12 +1,14 @@
-"""The HTTP port: health, and WebSocket on every other path."""
+"""The HTTP port: health, the lists of chatters, and WebSocket on every other path."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from common.names import fold_channel
 from edge.door import Door
+from edge.presence import Roster
 from edge.transports import websocket
 
 _HELLO = (
@@ -15,8 +17,12 @@ _HELLO = (
 )
 
 
-def application(door: Door, not_ready: Callable[[], str]) -> web.Application:
-    """`not_ready` says why the edge cannot serve users now, or "" when it can."""
+def application(
+    door: Door, not_ready: Callable[[], str], chatters: Callable[[str], Awaitable[Roster | None]]
+) -> web.Application:
+    """`not_ready` says why the edge cannot serve users now, or "" when it can; `chatters` who is in a channel, None
+    when that cannot be told now.
+    """
 
     async def healthz(_: web.Request) -> web.Response:
         return web.Response(text="ok\n")
@@ -24,6 +30,15 @@ def application(door: Door, not_ready: Callable[[], str]) -> web.Application:
     async def readyz(_: web.Request) -> web.Response:
         why = not_ready()
         return web.Response(status=503 if why else 200, text=(why or "ready") + "\n")
+
+    async def group(request: web.Request) -> web.Response:
+        channel = fold_channel("#" + request.match_info["channel"])
+        if channel is None:
+            return _error(400, "Bad Request", "a channel is 1 to 25 of a-z, 0-9 and _")
+        roster = await chatters(channel)
+        if roster is None:
+            return _error(503, "Service Unavailable", "the list cannot be had at the moment; try again in a minute")
+        return web.json_response(_group(roster))
 
     async def anything(request: web.Request) -> web.StreamResponse:
         if request.headers.get("Upgrade", "").lower() != "websocket":
@@ -33,8 +48,29 @@ def application(door: Door, not_ready: Callable[[], str]) -> web.Application:
     app = web.Application()
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
+    app.router.add_get("/group/user/{channel}/chatters", group)
     app.router.add_get("/{path:.*}", anything)
     return app
+
+
+def _group(roster: Roster) -> dict[str, object]:
+    """The shape that bots know from tmi.twitch.tv. Nobody is staff, admin or global moderator here."""
+    ranks: dict[str, list[str]] = {
+        name: [] for name in ("broadcaster", "vips", "moderators", "staff", "admins", "global_mods", "viewers")
+    }
+    for login in roster.logins:
+        if login == roster.owner:
+            rank = "broadcaster"
+        elif login in roster.moderators:
+            rank = "moderators"
+        else:
+            rank = "vips" if login in roster.vips else "viewers"
+        ranks[rank].append(login)
+    return {"_links": {}, "chatter_count": roster.count, "chatters": ranks}
+
+
+def _error(status: int, error: str, message: str) -> web.Response:
+    return web.json_response({"error": error, "status": status, "message": message}, status=status)
 
 
 def _address(request: web.Request, door: Door) -> str | None:

@@ -51,9 +51,8 @@ def part(session: Session, message: Message) -> list[Effect]:
 
 # NAMES [#<channel>[,#<channel>...]]
 def names(session: Session, message: Message) -> list[Effect]:
-    """Nobody but oneself: lists of others are not kept, as in Twitch's large channels."""
-    channels = [fold_channel(name) or "*" for name in _list(message)] or ["*"]
-    return [render.names(session.login, channel, joined=channel in session.channels) for channel in channels]
+    """Of channels that the session is in, each once; of others nothing but the end."""
+    return session.list_names(tuple(dict.fromkeys(fold_channel(name) or "*" for name in _list(message))) or ("*",))
 
 
 # MODE <target> [<modes>]

@@ -17,11 +17,19 @@ if TYPE_CHECKING:
 
 _TOKEN_PREFIX = "oauth:"
 
-_CAPABILITIES = {
+_OF_TWITCH = {
     "twitch.tv/tags": Capability.TAGS,
     "twitch.tv/commands": Capability.COMMANDS,
     "twitch.tv/membership": Capability.MEMBERSHIP,
 }
+_OF_IRCV3 = {
+    "batch": Capability.BATCH,
+    "draft/chathistory": Capability.CHATHISTORY,
+    "message-tags": Capability.MESSAGE_TAGS,
+    "server-time": Capability.SERVER_TIME,
+}
+_CAPABILITIES = {**_OF_TWITCH, **_OF_IRCV3}
+_IRCV3_VERSION = 302  # of CAP LS
 
 
 # PASS oauth:<token>
@@ -57,17 +65,31 @@ def user(session: Session, message: Message) -> list[Effect]:
 
 # CAP LS [<version>] | CAP LIST | CAP REQ :<[-]name> ... | CAP END
 def cap(session: Session, message: Message) -> list[Effect]:
+    """LS names Twitch's three, to everybody in the line that clients know (clients.md 11). What there is beside them
+    follows the welcome as CAP NEW, for those who said with LS 302 that they know it (IRCv3 "cap-notify").
+    """
     subcommand = message.params[0].upper()
     if subcommand == "REQ":
         return _cap_req(session, " ".join(message.params[1:]))
     if subcommand == "LS":
-        return [render.cap("LS", " ".join(_CAPABILITIES))]
+        session.notify = _speaks_ircv3(message)
+        return [render.cap("LS", " ".join(_OF_TWITCH))]
     if subcommand == "LIST":
         enabled = [name for name, flag in _CAPABILITIES.items() if flag & session.capabilities]
         return [render.cap("LIST", " ".join(enabled))]
     if subcommand == "END":
         return []
     return [render.numeric(numerics.ERR_INVALIDCAPCMD, session.login, "Invalid CAP command", "*")]
+
+
+def offer() -> bytes:
+    """What a client that speaks IRCv3 can ask for, too."""
+    return render.cap("NEW", " ".join(_OF_IRCV3))
+
+
+def _speaks_ircv3(message: Message) -> bool:
+    version = message.params[1] if len(message.params) > 1 else ""
+    return version.isdecimal() and int(version[:9]) >= _IRCV3_VERSION
 
 
 def _cap_req(session: Session, request: str) -> list[Effect]:

@@ -1,7 +1,8 @@
 """What the kernel keeps of what we wrote to a user's socket.
 
-Left alone it grows the send buffer to 4 MB (net.ipv4.tcp_wmem), before our own bound begins to count, and keeps it for
-minutes after a close that the user's full window holds up [measured: a member that reads nothing, FIN-WAIT-1 with 2.8 MB].
+Left alone it grows the send buffer to 4 MB (net.ipv4.tcp_wmem), before our own bound begins to count, and keeps it
+for minutes after a close that the user's full window holds up [measured: a member that reads nothing, FIN-WAIT-1 with
+2.8 MB].
 """
 
 from __future__ import annotations

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from common.irc.linebuffer import LineBuffer
-
 from edge.disconnect import Disconnect
 from edge.transports.kernel import bound_send_buffer, reset
 

@@ -10,8 +10,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from aiohttp import WSCloseCode, WSMsgType, web
-from common.irc.linebuffer import LineBuffer
 
+from common.irc.linebuffer import LineBuffer
 from edge.disconnect import Disconnect
 from edge.transports.kernel import bound_send_buffer, reset
 from edge.transports.websocket_frames import text_frame

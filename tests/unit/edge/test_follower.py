@@ -385,6 +385,18 @@ async def test_undecodable_bytes_cost_nobody_else(world):
     await eventually(lambda: world.seqs("#a") == [1])
 
 
+async def test_a_log_that_lost_its_end_is_counted_and_logged(world, caplog):
+    """A shard that goes on without its newest entries: the log line says from where to where others may miss lines."""
+    await world.follower.open("#a")
+    world.follower.begin("#a", 0)
+    world.deliver("#a", world.clue.commit("#a", 3))
+    world.deliver("#a", [chat_pb2.Entry(seq=9_000, prev=1, publication=b"")])
+    assert world.seqs("#a") == [1, 2, 3, 9_000]
+    assert world.count("follower.jumps") == 1
+    told = next(record for record in caplog.records if record.getMessage() == "log_jumped")
+    assert [told.fields[name] for name in ("channel", "after", "seen", "to")] == ["#a", 1, 3, 9_000]
+
+
 async def test_what_left_the_log_is_counted_and_logged(world, caplog):
     """Readers may miss lines; the log line names the channel and the gap."""
     await world.follower.open("#a")

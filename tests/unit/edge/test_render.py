@@ -7,13 +7,18 @@ import pytest
 from common.pb.chat_pb2 import (
     Banned,
     Chatter,
+    Cleared,
+    Deleted,
     Line,
+    PersonalNotice,
     Publication,
     Reply,
     RolesChanged,
     RoomChanged,
     RoomState,
     Unbanned,
+    UserNotice,
+    Whisper,
 )
 from edge import render as module
 from edge.render import Capability, render
@@ -232,3 +237,114 @@ def test_the_lines_of_the_server_itself_are_as_clients_want_them():
     assert module.PING == b"PING :tmi.twitch.tv\r\n"
     assert module.PONG_WITHOUT_TOKEN == b"PONG :tmi.twitch.tv\r\n"
     assert module.RECONNECT == b":tmi.twitch.tv RECONNECT\r\n"
+
+
+ALICE = Chatter(
+    user_id=9, login="alice", display_name="Al Ice", color="#1E90FF", badges="moderator/1", user_type="mod", mod=True
+)
+CLEARMSG = "CLEARMSG #c :bad words"
+ANNOUNCED = {
+    "author": ALICE,
+    "msg_id": "announcement",
+    "params": {"color": "PRIMARY"},
+    "text": "hi all",
+    "emotes": "25:0-1",
+}
+RAID = {
+    "author": ALICE,
+    "msg_id": "raid",
+    "system_msg": "15 raiders from Alice have joined!",
+    "params": {"viewerCount": "15", "login": "alice", "displayName": "Al Ice"},
+}
+LOOK = r"@badge-info=;badges=moderator/1;color=#1E90FF;display-name=Al\sIce;"
+
+
+@pytest.mark.parametrize(
+    ("body", "tags", "rest"),
+    [
+        (
+            {"deleted": Deleted(message_id="m1", login="eve", text="bad words")},
+            "@login=eve;room-id=77;target-msg-id=m1;tmi-sent-ts=1507246572675",
+            ":tmi.twitch.tv CLEARMSG #c :bad words",
+        ),
+        ({"cleared": Cleared()}, "@room-id=77;tmi-sent-ts=1507246572675", ":tmi.twitch.tv CLEARCHAT #c"),
+        (
+            {"user_notice": UserNotice(**ANNOUNCED)},
+            LOOK + f"emotes=25:0-1;flags=;id={ID};login=alice;mod=1;msg-id=announcement;msg-param-color=PRIMARY;"
+            "room-id=77;subscriber=0;system-msg=;tmi-sent-ts=1507246572675;turbo=0;user-id=9;user-type=mod",
+            ":tmi.twitch.tv USERNOTICE #c :hi all",
+        ),
+        (
+            {"user_notice": UserNotice(**RAID)},
+            LOOK + f"emotes=;flags=;id={ID};login=alice;mod=1;msg-id=raid;"
+            r"msg-param-displayName=Al\sIce;msg-param-login=alice;msg-param-viewerCount=15;room-id=77;subscriber=0;"
+            r"system-msg=15\sraiders\sfrom\sAlice\shave\sjoined!;tmi-sent-ts=1507246572675;turbo=0;user-id=9;"
+            "user-type=mod",
+            ":tmi.twitch.tv USERNOTICE #c",
+        ),
+        (
+            {"whisper": Whisper(author=ALICE, to="bob", text="psst", thread_id="5_9", emotes="25:0-3")},
+            LOOK.replace("badge-info=;", "") + f"emotes=25:0-3;message-id={ID};thread-id=5_9;turbo=0;user-id=9;"
+            "user-type=mod",
+            ":alice!alice@alice.tmi.twitch.tv WHISPER bob :psst",
+        ),
+    ],
+    ids=["CLEARMSG", "CLEARCHAT", "announcement", "raid", "WHISPER"],
+)
+def test_the_lines_that_need_the_commands_capability(body, tags, rest):
+    """tmi_protocol.md 2 and 8: with commands alone, their tags only with tags."""
+    entry = publication(**body)
+    assert render(entry, "#c", TAGS | COMMANDS).decode() == f"{tags} {rest}\r\n"
+    assert render(entry, "#c", COMMANDS).decode() == f"{rest}\r\n"
+    assert render(entry, "#c", TAGS | MEMBERSHIP) == b""
+
+
+def test_a_personal_notice_is_for_everybody_and_about_its_channel():
+    """A person waits for it: no capability is needed; "*" when it is about none."""
+    entry = publication(personal_notice=PersonalNotice(channel="#d", msg_id="msg_rejected", text="Held."))
+    assert render(entry, "@bob", TAGS) == b"@msg-id=msg_rejected :tmi.twitch.tv NOTICE #d :Held.\r\n"
+    assert render(entry, "@bob", NOTHING) == b":tmi.twitch.tv NOTICE #d :Held.\r\n"
+    anywhere = publication(personal_notice=PersonalNotice(msg_id="x", text="Hi."))
+    assert render(anywhere, "@bob", NOTHING) == b":tmi.twitch.tv NOTICE * :Hi.\r\n"
+
+
+MESSAGE_TAGS, SERVER_TIME, BATCH = Capability.MESSAGE_TAGS, Capability.SERVER_TIME, Capability.BATCH
+TIME = "time=2017-10-05T23:36:12.675Z"
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "start"),
+    [
+        (MESSAGE_TAGS, f"@msgid={ID} :bob!"),
+        (SERVER_TIME, f"@{TIME} :bob!"),
+        (MESSAGE_TAGS | SERVER_TIME, f"@msgid={ID};{TIME} :bob!"),
+        (MESSAGE_TAGS | SERVER_TIME | TAGS, f"@msgid={ID};{TIME};badge-info=;"),
+        (BATCH | Capability.CHATHISTORY, ":bob!"),
+    ],
+)
+def test_the_tags_of_ircv3_are_for_who_asked_for_each(capabilities, start):
+    """Before Twitch's own, of a line that somebody said."""
+    assert render(line(), "#c", capabilities).decode().startswith(start)
+
+
+def test_what_nobody_said_has_no_tags_of_ircv3():
+    """A CLEARCHAT has no id to ask for."""
+    assert b"msgid" not in render(BANNED, "#c", TAGS | COMMANDS | MESSAGE_TAGS | SERVER_TIME)
+
+
+def test_history_comes_in_a_batch():
+    """IRCv3 "chathistory": each line with its batch, id and time; an empty one when there is nothing."""
+    lines = module.history([line("a"), line("b")], "#c", BATCH | MESSAGE_TAGS, "h1").decode().split("\r\n")
+    assert lines == [
+        ":tmi.twitch.tv BATCH +h1 chathistory #c",
+        f"@batch=h1;msgid={ID} :bob!bob@bob.tmi.twitch.tv PRIVMSG #c :a",
+        f"@batch=h1;msgid={ID} :bob!bob@bob.tmi.twitch.tv PRIVMSG #c :b",
+        ":tmi.twitch.tv BATCH -h1",
+        "",
+    ]
+    assert module.history([], "#c", BATCH, "h2").count(b"BATCH") == 2
+
+
+def test_history_without_batches_is_plain_lines():
+    """For clients that did not ask for them."""
+    assert module.history([line("a")], "#c", NOTHING, "h1") == b":bob!bob@bob.tmi.twitch.tv PRIVMSG #c :a\r\n"

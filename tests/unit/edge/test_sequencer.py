@@ -3,7 +3,7 @@
 import pytest
 
 from common.pb.chat_pb2 import Entry
-from edge.sequencer import HELD, Loss, Sequencer
+from edge.sequencer import HELD, Jump, Loss, Sequencer
 
 
 def entry(seq, prev=None):
@@ -46,6 +46,24 @@ def test_numbers_may_jump_when_prev_is_not_above_last(sequencer):
     assert seqs(sequencer.feed([entry(5_000_000, prev=10)], 1.0)) == [5_000_000]
     assert seqs(sequencer.feed([entry(9_000_000, prev=7)], 1.0)) == [9_000_000]
     assert sequencer.hole_since is None
+
+
+def test_a_log_that_goes_on_before_what_we_have_is_told(sequencer):
+    """A prev below last: the log has lost what we gave out after it; a prev that is last tells nothing."""
+    sequencer.feed([entry(11), entry(5_000, prev=11)], 1.0)
+    assert sequencer.jumps == []
+    assert seqs(sequencer.feed([entry(9_000, prev=11), entry(9_001)], 1.0)) == [9_000, 9_001]
+    assert sequencer.jumps == [Jump(after=11, seen=5_000, to=9_000)]
+
+
+def test_a_jump_is_told_when_a_replay_brings_it(sequencer):
+    """The entry that names an earlier predecessor comes out of the log instead of over a link."""
+    sequencer.feed(entries(11, 12), 1.0)
+    sequencer.head(9_001, 2.0)
+    mark = sequencer.asking()
+    assert seqs(sequencer.replayed([entry(9_000, prev=11), entry(9_001)], mark, False, 3.0)) == [9_000, 9_001]
+    assert sequencer.jumps == [Jump(after=11, seen=12, to=9_000)]
+    assert sequencer.losses == []
 
 
 def test_an_overtaking_entry_waits_for_the_late_one(sequencer):

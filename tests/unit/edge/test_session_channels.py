@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from common.pb.clue_pb2 import JoinResult
-from edge.effects import Join, Part
+from edge.effects import AlreadyThere, Join, Joined, Names, Part
 from edge.handlers.channels import MAX_CHANNELS
 from edge.render import Capability
 from tests.support.sessions import EVERYTHING, admitted, anonymous_session, asked, member, open_session, sent
@@ -225,3 +225,70 @@ def test_an_answer_that_nobody_asked_for_joins_nothing():
     session = open_session()
     assert session.joined("#c", admitted()) == []
     assert session.channels == set()
+
+
+# -- others -----------------------------------------------------------------------------------------------------------
+
+
+def test_those_already_there_come_before_oneself():
+    """tmi_protocol.md 6: for readers of membership alone, between JOIN and one's own 353."""
+    session = open_session(Capability.MEMBERSHIP)
+    session.feed(b"JOIN #c")
+    first, there, rest, joined = session.joined("#c", admitted())
+    assert first == b":bob!bob@bob.tmi.twitch.tv JOIN #c\r\n"
+    assert there == AlreadyThere("#c")
+    assert rest.startswith(b":bob.tmi.twitch.tv 353 bob = #c :bob\r\n")
+    assert joined == Joined("#c", 0)
+
+
+def test_names_lists_others_then_oneself():
+    """Each channel in the order asked; of one that the session is not in, the end alone."""
+    session = member("#c", "#d")
+    assert session.feed(b"NAMES #d,#x,#c") == [Names(("#d", "#x", "#c"))]
+    assert sent(session.named(("#d", "#x", "#c"), {"#c": ["al", "bob", "eve"]})) == [
+        ":bob.tmi.twitch.tv 353 bob = #d :bob",
+        ":bob.tmi.twitch.tv 366 bob #d :End of /NAMES list",
+        ":bob.tmi.twitch.tv 366 bob #x :End of /NAMES list",
+        ":bob.tmi.twitch.tv 353 bob = #c :al eve",
+        ":bob.tmi.twitch.tv 353 bob = #c :bob",
+        ":bob.tmi.twitch.tv 366 bob #c :End of /NAMES list",
+    ]
+
+
+def test_what_follows_names_waits_for_it():
+    """The order on the wire is the order received."""
+    session = member("#c")
+    session.feed(b"NAMES #c")
+    assert session.feed(b"PING 1") == []
+    assert session.feed(b"NAMES #c") == []
+    assert session.feed(b"PING 2") == []
+    effects = session.named(("#c",), {})
+    assert sent(effects)[-1] == ":tmi.twitch.tv PONG tmi.twitch.tv :1"
+    assert effects[-1] == Names(("#c",))
+    assert sent(session.named(("#c",), {}))[-1] == ":tmi.twitch.tv PONG tmi.twitch.tv :2"
+
+
+def test_too_many_lines_behind_names_go_on_without_it():
+    """The bound ends the waiting, not the session; the late answer comes all the same."""
+    session = member("#c")
+    session.feed(b"NAMES #c")
+    answers = [effect for _ in range(129) for effect in session.feed(b"PING 1")]
+    assert len(answers) == 129
+    assert sent(session.named(("#c",), {}))[-1].endswith(":End of /NAMES list")
+
+
+def test_names_of_many_take_several_lines():
+    """Each within the length of an IRC line."""
+    session = member("#c")
+    others = [f"user_with_a_name_{number:04}" for number in range(200)]
+    lines = sent(session.named(("#c",), {"#c": others}))
+    assert all(len(line) <= 510 for line in lines)
+    assert [name for line in lines[:-1] for name in line.partition(" :")[2].split()] == [*others, "bob"]
+
+
+def test_who_is_expelled_leaves_and_sees_it():
+    """Once; it may try to come back."""
+    session = member("#c")
+    assert session.expelled("#c") == [Part("#c"), b":bob!bob@bob.tmi.twitch.tv PART #c\r\n"]
+    assert session.expelled("#c") == []
+    assert session.feed(b"JOIN #c") == [Join("#c")]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from common.pb.clue_pb2 import Verdict
-from edge.effects import Submit
+from common.pb.clue_pb2 import Notice, Verdict
+from edge.disconnect import Disconnect
+from edge.effects import Close, Submit
 from edge.render import Capability
-from tests.support.sessions import EVERYTHING, anonymous_session, chatter, member, open_session, sent
+from tests.support.sessions import EVERYTHING, anonymous_session, asked, chatter, member, open_session, sent
 
 
 @pytest.mark.parametrize(
@@ -127,3 +128,44 @@ def test_a_verdict_after_the_end_is_not_told():
     session = open_session(EVERYTHING)
     session.feed(b"QUIT")
     assert session.verdict("#c", Verdict(outcome=Verdict.ALLOWED), "id") == []
+
+
+# -- slash commands ---------------------------------------------------------------------------------------------------
+
+
+def command(*notices, **fields):
+    return Verdict(outcome=Verdict.COMMAND, notices=notices, **fields)
+
+
+def test_a_command_is_answered_with_its_notices():
+    """In order; ids of users only with tags."""
+    told = command(
+        Notice(msg_id="ban_success", text="eve is now banned from this channel.", target_user_ids=["9"]),
+        Notice(msg_id="usage_me", text="Usage: ..."),
+    )
+    assert sent(open_session(EVERYTHING).verdict("#c", told, "")) == [
+        "@msg-id=ban_success;target-user-id=9 :tmi.twitch.tv NOTICE #c :eve is now banned from this channel.",
+        "@msg-id=usage_me :tmi.twitch.tv NOTICE #c :Usage: ...",
+    ]
+    assert sent(open_session().verdict("#c", told, ""))[0] == (
+        ":tmi.twitch.tv NOTICE #c :eve is now banned from this channel."
+    )
+
+
+def test_a_command_that_changed_the_user_is_followed_by_its_states():
+    """/color: NOTICE, GLOBALUSERSTATE with the new color, USERSTATE; the next command shows no new look."""
+    session = open_session(EVERYTHING)
+    notice = Notice(msg_id="color_changed", text="Your color has been changed.")
+    told = command(notice, chatter=chatter(color="#FF0000"))
+    lines = sent(session.verdict("#c", told, ""))
+    assert [line.split(" ")[2] for line in lines] == ["NOTICE", "GLOBALUSERSTATE", "USERSTATE"]
+    assert all(";color=#FF0000;" in line for line in lines[1:])
+    assert [line.split(" ")[2] for line in sent(session.verdict("#c", told, ""))] == ["NOTICE", "USERSTATE"]
+    assert session.user.color == "#FF0000"
+
+
+def test_disconnect_ends_the_session():
+    """After what there was to say."""
+    effects = open_session().verdict("#c", command(Notice(msg_id="x", text="Bye."), disconnect=True), "")
+    assert sent(effects) == [":tmi.twitch.tv NOTICE #c :Bye."]
+    assert asked(effects) == [Close(Disconnect.QUIT)]

@@ -278,6 +278,39 @@ def test_an_unknown_cap_subcommand_is_refused(line):
     assert sent(open_session().feed(line)) == [":tmi.twitch.tv 410 bob * :Invalid CAP command"]
 
 
+IRCV3 = "batch draft/chathistory message-tags server-time"
+
+
+@pytest.mark.parametrize(
+    ("version", "told"), [("", []), (" 301", []), (" x", []), (" 302", [IRCV3]), (" 400", [IRCV3])]
+)
+def test_what_there_is_beside_twitchs_is_offered_after_the_welcome(version, told):
+    """With CAP NEW, to clients that know it: the line of LS stays the one that Twitch's clients know (rule 11)."""
+    session = Session(1)
+    assert sent(session.feed(f"CAP LS{version}".encode())) == [f":tmi.twitch.tv CAP * LS :{ALL}"]
+    feed(session, "PASS oauth:t", "NICK bob")
+    lines = sent(session.authenticated(accepted()))
+    assert lines[6:] == [":tmi.twitch.tv 376 bob :>", *(f":tmi.twitch.tv CAP * NEW :{names}" for names in told)]
+
+
+def test_capabilities_of_ircv3_are_asked_for_like_the_others():
+    """With or without an offer."""
+    session = Session(1)
+    assert sent(session.feed(f"CAP REQ :{IRCV3}".encode())) == [f":tmi.twitch.tv CAP * ACK :{IRCV3}"]
+    assert sent(session.feed(b"CAP LIST")) == [f":tmi.twitch.tv CAP * LIST :{IRCV3}"]
+
+
+def test_who_asked_for_history_is_told_its_bounds():
+    """IRCv3 "chathistory": a 005 after 004; the welcome of all others is Twitch's."""
+    session = Session(1)
+    feed(session, "CAP REQ draft/chathistory", "PASS oauth:t", "NICK bob")
+    lines = sent(session.authenticated(accepted()))
+    assert len(lines) == 8
+    assert lines[4] == (
+        ":tmi.twitch.tv 005 bob CHATHISTORY=200 MSGREFTYPES=msgid,timestamp :are supported by this server"
+    )
+
+
 # -- PING, QUIT -----------------------------------------------------------------------------------------------------
 
 
