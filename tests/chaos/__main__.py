@@ -76,7 +76,8 @@ def _write(result: suite.Result, section: str, options: str) -> None:
     figures = (
         f"Made by `python -m tests.chaos {options}`, seed {result.seed}: {form.connections} connections on "
         f"{form.edges} edges, {form.channels} channels, {form.rate:g} messages a second, {form.clues} clues, "
-        f"{form.exchanges} exchanges, {form.redis_shards} Redis shards, limits {form.limits}, {form.rounds} "
+        f"{form.exchanges} exchanges, {form.redis_shards} Redis shards, {form.haproxies} HAProxies, limits "
+        f"{form.limits}, {form.rounds} "
         f"round(s){'' if form.scale == 1 else f'; faults of {form.scale:g} times the length that is named'}.\n\n"
         f"{report.table(result.outcomes)}\n"
     )

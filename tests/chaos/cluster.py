@@ -130,7 +130,7 @@ class Cluster:
             "redis": lambda: probes.redis(int(addresses["redis"].rpartition(":")[2])),
         }[entry["service"]]()
         async with asyncio.timeout(within_s):
-            while not await probe():  # noqa: ASYNC110 - there is no event to wait for in another process
+            while not await probe():
                 await asyncio.sleep(0.05)
 
     def _send(self, name: str, number: signal.Signals) -> int:

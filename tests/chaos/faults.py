@@ -76,6 +76,15 @@ async def rolling_restart(setting: Setting) -> float:
     return time.monotonic()
 
 
+async def haproxies_reloaded(setting: Setting) -> float:
+    """One after the other is stopped as for a new configuration, and started again."""
+    cluster = setting.cluster
+    for name in cluster.names("haproxy"):
+        await cluster.again(name, cluster.terminate(name))
+        await cluster.ready(name)
+    return time.monotonic()
+
+
 async def link_cut(setting: Setting) -> float:
     """Nothing passes between exchange-1 and edge-2, and no connection is closed."""
     await setting.cluster.cut_link()
@@ -120,12 +129,14 @@ FAULTS = {
         Fault("kill-edge", "kill -9 of one edge", killed("edge")),
         Fault("kill-clue", "kill -9 of one clue", killed("clue")),
         Fault("kill-exchange", "kill -9 of one exchange", killed("exchange")),
-        Fault("kill-haproxy", "kill -9 of HAProxy (the only one)", killed("haproxy")),
+        Fault("kill-haproxy", "kill -9 of one of two HAProxies", killed("haproxy")),
+        Fault("reload-haproxy", "reload of one HAProxy after the other (stopped and started)", haproxies_reloaded,
+              graceful=True),
         Fault("kill-redis", "kill -9 of one Redis shard", killed("redis")),
         Fault("stop-edge", "SIGSTOP of one edge, 10 s", frozen("edge"), hung=True),
         Fault("stop-clue", "SIGSTOP of one clue, 10 s", frozen("clue"), hung=True),
         Fault("stop-exchange", "SIGSTOP of one exchange, 10 s", frozen("exchange"), hung=True),
-        Fault("stop-haproxy", "SIGSTOP of HAProxy (the only one), 10 s", frozen("haproxy"), hung=True),
+        Fault("stop-haproxy", "SIGSTOP of one of two HAProxies, 10 s", frozen("haproxy"), hung=True),
         # Between the time-out of a try and the end of all tries: late first tries meet their own repeats.
         Fault("stall-redis", "SIGSTOP of one Redis shard, 3 s", frozen("redis", 3.0, scaled=False), hung=True),
         Fault("stop-redis", "SIGSTOP of one Redis shard, 10 s", frozen("redis"), hung=True),

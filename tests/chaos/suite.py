@@ -26,6 +26,7 @@ class Form:
     clues: int = 2
     exchanges: int = 2
     redis_shards: int = 2
+    haproxies: int = 2
     scale: float = 1.0           # of the faults' lengths
     rounds: int = 1
     faults: tuple[str, ...] = tuple(FAULTS)
@@ -50,7 +51,8 @@ async def run(form: Form, seed: int, data: Path, say: Callable[[str], None]) -> 
     result = Result(seed, form)
     cluster = Cluster(
         data, edges=form.edges, clues=form.clues, exchanges=form.exchanges, redis_shards=form.redis_shards,
-        limits=form.limits, write_buffer=int(max(65_536, min(262_144, 1_300 * form.rate))), slow_s=5,
+        haproxies=form.haproxies, limits=form.limits,
+        write_buffer=int(max(65_536, min(262_144, 1_300 * form.rate))), slow_s=5,
     )  # fmt: skip
     load = logs = None
     try:

@@ -115,6 +115,7 @@ def _topology(arguments: argparse.Namespace, folder: DataFolder) -> Topology:
         clues=arguments.clues,
         exchanges=arguments.exchanges,
         redis_shards=arguments.redis_shards,
+        haproxies=arguments.haproxies,
         irc_port=0,
         http_port=0,
         limits=arguments.limits == "on",
@@ -171,6 +172,7 @@ def main() -> None:
     parser.add_argument("--clues", type=int, default=2)
     parser.add_argument("--exchanges", type=int, default=2)
     parser.add_argument("--redis-shards", type=int, default=2)
+    parser.add_argument("--haproxies", type=int, default=2)
     parser.add_argument("--limits", choices=("on", "off"), default="on")
     parser.add_argument("--proxied", default="edge-2")
     parser.add_argument("--write-buffer", type=int, default=262_144)

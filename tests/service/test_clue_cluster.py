@@ -1,6 +1,4 @@
-"""Clue on a Redis Cluster that changes under load: a primary dies and its replica is elected; a slot moves to another
-primary.
-"""
+"""Clue on a Redis Cluster that changes under load: a primary dies and its replica is elected; a slot moves."""
 
 import asyncio
 import contextlib
@@ -19,7 +17,7 @@ from tests.support.redis import redis_cluster
 pytestmark = pytest.mark.timeout(90)
 
 ALLOWED = clue_pb2.Verdict.ALLOWED
-WITHIN_S = 20.0
+WITHIN_S = 40.0  # an election that fails is repeated after four times the node time-out (8 s)
 
 
 class Speaker:
@@ -89,15 +87,16 @@ def channels_of(node, nodes, count):
 
 
 async def test_a_primary_dies():
-    """Its replica is elected, and every message gets its verdict; the allowed ones are in the log once."""
+    """It is the one node that clue was told of. Its replica is elected, and all messages are in the log once."""
     with redis_cluster(replicas=True) as nodes:
         settings = {"redis_cluster": (nodes[0].address,), "limits": False}
         async with exchange() as (_, address), clues(2, [], address, **settings) as ours:
             channels = [name for node in range(3) for name in channels_of(node, 3, 2)]
             async with speaking(ours, channels) as speakers:
                 await eventually(lambda: all(speaker.batches > 10 for speaker in speakers))
-                nodes[1].stop()
-                with nodes[4].client() as client:
+                with nodes[3].client() as client:
+                    await eventually(client.dbsize)
+                    nodes[0].stop()
                     await eventually(lambda: client.info("replication")["role"] == "master", WITHIN_S)
 
 

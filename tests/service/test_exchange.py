@@ -292,6 +292,59 @@ async def test_an_unlisted_edge_is_forgotten_once_its_link_is_down(clue):
         await eventually(lambda: server.metrics.snapshot()["edges_known"] == 0)
 
 
+async def test_an_exchange_is_added_and_removed_while_lines_are_published(clue):
+    """A second process registers, is linked to every edge and delivers; then it goes; all lines come once, in order."""
+    async with (
+        running_edge(clue, "edge-1") as one,
+        running_edge(clue, "edge-2") as two,
+        running_exchange(clue) as server,
+        publisher(server) as publish,
+    ):
+        edges = (one, two)
+
+        async def linked(count):
+            await eventually(lambda: all(len(edge.links.live()) == count for edge in edges))
+
+        await linked(1)
+        for edge in edges:
+            await edge.join("#a")
+        process = await _process(
+            TALLGRASS_CLUE_ADDRESS=f"127.0.0.1:{clue.port}", TALLGRASS_INSTANCE="exchange-2", TALLGRASS_GRPC_PORT="0"
+        )
+        try:
+            said = 0
+            while any(len(edge.links.live()) < 2 for edge in edges):
+                await publish(clue.commit("#a", str(said := said + 1)))
+                await asyncio.sleep(0.01)
+            [added] = [service for service in clue.services.values() if service.instance == "exchange-2"]
+            async with rpc.channel(added.grpc_address) as grpc_channel:
+                stub = exchange_pb2_grpc.ExchangeStub(grpc_channel)
+                for _ in range(20):
+                    entries = clue.commit("#a", str(said := said + 1))
+                    assert (await stub.Publish(exchange_pb2.PublishRequest(channels=[entries]), timeout=5)).edges == 2
+                process.send_signal(signal.SIGTERM)
+                while process.returncode is None:
+                    entries = clue.commit("#a", str(said := said + 1))
+                    try:
+                        await stub.Publish(exchange_pb2.PublishRequest(channels=[entries]), timeout=5)
+                    except grpc.aio.AioRpcError:  # as clue does: another exchange
+                        await publish(entries)
+                    await asyncio.sleep(0.005)
+            assert process.returncode == 0
+            await linked(1)
+            await publish(clue.commit("#a", str(said := said + 1)))
+            whole = [str(number) for number in range(1, said + 1)]
+            await eventually(lambda: all(len(edge.lines.get("#a", ())) >= said for edge in edges))
+            for edge in edges:
+                assert edge.lines["#a"] == whole
+                assert edge.metrics.counters["follower.losses"] == 0
+                await eventually(lambda edge=edge: not edge.follower.snapshot()["missing"])
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+
+
 async def test_an_edge_that_leaves_is_dialled_no_more(clue):
     """After `leave` the stream ends in order and the exchange does not come back, even while the edge is listed."""
     async with running_edge(clue, "edge-1") as edge, running_exchange(clue) as server:

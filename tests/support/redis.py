@@ -118,7 +118,7 @@ def replica_of(port: int, *, from_port: int = 0) -> Iterator[RedisServer]:
     with redis_server(options=options) as server:
         with server.client() as replica, redis.Redis(port=port, protocol=2) as primary:
             primary.config_set("repl-diskless-sync-delay", 0)
-            _eventually(lambda: replica.info("replication")["master_link_status"] == "up", "the replica is not in step")
+            _eventually(lambda: _in_step(primary, replica), "the replica is not in step")
         yield server
 
 
@@ -147,6 +147,12 @@ def sentinels(primaries: dict[str, int], *, count: int = 3) -> Iterator[list[str
             client = stack.enter_context(redis.Redis(port=port, protocol=2, retry=Retry(NoBackoff(), 0)))
             _eventually(lambda client=client: _knows(client, primaries, count), "the Sentinels did not settle")
         yield [f"127.0.0.1:{port}" for port in ports]
+
+
+def _in_step(primary: Any, replica: Any) -> bool:
+    """Both say so: a primary sends nothing before the replica's first acknowledgement."""
+    told = primary.info("replication").get("slave0", {}).get("state")
+    return told == "online" and replica.info("replication").get("master_link_status") == "up"
 
 
 def _knows(sentinel: Any, primaries: dict[str, int], count: int) -> bool:
@@ -182,11 +188,8 @@ def redis_cluster(*, nodes: int = 3, replicas: bool = False) -> Iterator[list[Re
         for primary, replica in zip(clients, clients[nodes:], strict=False):
             primary.config_set("repl-diskless-sync-delay", 0)
             replica.execute_command("CLUSTER", "REPLICATE", primary.execute_command("CLUSTER", "MYID"))
-        for replica in clients[nodes:]:
-            _eventually(
-                lambda replica=replica: replica.info("replication").get("master_link_status") == "up",
-                "a replica is not in step",
-            )
+        for pair in zip(clients, clients[nodes:], strict=False):
+            _eventually(lambda pair=pair: _in_step(*pair), "a replica is not in step")
         yield servers
 
 

@@ -9,7 +9,7 @@ from tests.chaos import suite
 
 FORM = suite.Form(
     connections=90, channels=6, rate=30, scale=0.4,
-    faults=("kill-clue", "stall-redis", "cut-link", "stop-exchange", "kill-edge"),
+    faults=("kill-clue", "stall-redis", "cut-link", "stop-haproxy", "stop-exchange", "kill-edge"),
 )  # fmt: skip
 
 
