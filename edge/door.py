@@ -83,7 +83,8 @@ class Door:
         return None
 
     def _count(self, connection: Connection, address: str) -> bool:
-        if not self.config.limits:
+        # This machine's own addresses are not counted, also when a proxy names them.
+        if not self.config.limits or self.trusts(address):
             return True
         if self._per_address[address] >= self.config.sessions_per_address:
             return False

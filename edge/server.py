@@ -37,7 +37,7 @@ from edge.membership import Membership
 from edge.timers import TICK_S, TimerWheel
 from edge.tls import Certificate
 from edge.transports.tcp import TcpTransport
-from edge.web import application
+from edge.web import handler
 
 REGISTER_S = 2.0
 _BACKLOG = 4_096
@@ -126,8 +126,8 @@ class Edge:
         await link.start()
         stack.push_async_callback(link.stop, 1.0)
 
-        app = application(self.door, self._not_ready, self.membership.chatters)
-        runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        pages = web.Server(handler(self.door, self._not_ready, self.membership.chatters), access_log=None)
+        runner = web.ServerRunner(pages, handle_signals=False)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
 

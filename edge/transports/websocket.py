@@ -82,7 +82,7 @@ def chosen_protocol(offered: str) -> tuple[str, ...]:
     return tuple(name for name in names if name in _PROTOCOLS)[:1]
 
 
-async def serve(request: web.Request, door: Door, peer_host: str | None) -> web.StreamResponse:
+async def serve(request: web.BaseRequest, door: Door, peer_host: str | None) -> web.StreamResponse:
     """One WebSocket connection from handshake to close. `peer_host` is None behind a proxy that named nobody."""
     protocols = chosen_protocol(request.headers.get("Sec-WebSocket-Protocol", ""))
     socket = web.WebSocketResponse(
