@@ -46,13 +46,19 @@ class LinkProxy:
         frozen = _ports_of(self._exchange_pid()) & self._gates.keys()
         for port in frozen:
             self._gates[port].clear()
-        self._told.write_text(f"{len(frozen)}\n")
+        self._tell(len(frozen))
 
     def heal(self) -> None:
         self._cut = False
         for gate in self._gates.values():
             gate.set()
-        self._told.write_text("0\n")
+        self._tell(0)
+
+    def _tell(self, frozen: int) -> None:
+        """All at once: whoever sees the file finds the number in it."""
+        written = self._told.with_suffix(".new")
+        written.write_text(f"{frozen}\n")
+        written.replace(self._told)
 
     async def listen(self, port: int) -> asyncio.Server:
         return await asyncio.start_server(lambda reader, writer: self._serve(reader, writer, port), PROXIED_HOST, port)
