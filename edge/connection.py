@@ -242,9 +242,14 @@ class Connection:
 
     def _authenticated(self, future: asyncio.Future[clue_pb2.LoginResult]) -> None:
         if not self.closed and not future.cancelled():
-            self._answer("login", partial(self.session.authenticated, future.result()))
-            if not self.closed and self.session.user is not None:
-                self._s.inboxes.enter(self)
+            self._answer("login", partial(self._log_in, future.result()))
+
+    def _log_in(self, result: clue_pb2.LoginResult) -> list[Effect]:
+        """The inbox counts from before the welcome: who has read that may be whispered to at once."""
+        effects = self.session.authenticated(result)
+        if self.session.user is not None:
+            self._s.inboxes.enter(self)
+        return effects
 
     def _answer(self, operation: str, ask: Callable[[], list[Effect]]) -> None:
         try:
