@@ -6,7 +6,7 @@ import grpc
 import pytest
 
 from common.pb import chat_pb2, clue_pb2
-from tests.support.clue import clues, decided, exchange
+from tests.support.clue import clues, decided
 from tests.support.eventually import eventually
 from tests.support.redis import redis_servers
 
@@ -18,27 +18,6 @@ UNAVAILABLE, SUPERSEDED = clue_pb2.Verdict.UNAVAILABLE, clue_pb2.Verdict.SUPERSE
 def shards():
     with redis_servers(2) as servers:
         yield servers
-
-
-@pytest.fixture
-def redis(shards):
-    for server in shards:
-        with server.client() as client:
-            client.flushall()
-    return [server.address for server in shards]
-
-
-@pytest.fixture
-async def taking():
-    async with exchange() as (servicer, address):
-        servicer.address = address
-        yield servicer
-
-
-@pytest.fixture
-async def pair(redis, taking):
-    async with clues(2, redis, taking.address) as two:
-        yield two
 
 
 @pytest.fixture

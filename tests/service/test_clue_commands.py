@@ -9,7 +9,7 @@ import pytest
 from clue import keys, vocabularies
 from common import sharding
 from common.pb import chat_pb2, clue_pb2
-from tests.support.clue import clues, decided, exchange
+from tests.support.clue import clues, decided
 from tests.support.eventually import eventually
 from tests.support.redis import BINARIES, redis_servers
 
@@ -21,27 +21,6 @@ UNAVAILABLE = clue_pb2.Verdict.UNAVAILABLE
 def shards(request):
     with redis_servers(2, binary=request.param) as servers:
         yield servers
-
-
-@pytest.fixture
-def redis(shards):
-    for server in shards:
-        with server.client() as client:
-            client.flushall()
-    return [server.address for server in shards]
-
-
-@pytest.fixture
-async def taking():
-    async with exchange() as (servicer, address):
-        servicer.address = address
-        yield servicer
-
-
-@pytest.fixture
-async def pair(redis, taking):
-    async with clues(2, redis, taking.address) as two:
-        yield two
 
 
 @pytest.fixture
