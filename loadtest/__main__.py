@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import ConfigError, TallgrassError
-from loadtest import calibrate
+from loadtest import calibrate, figures, limit
 from loadtest.monitor import Statsd
 from loadtest.plan import PROCESS_VIEWERS, SHAPES, Plan, machine_viewers
 from loadtest.run import ROOT, carry_out, say
@@ -28,21 +28,34 @@ from loadtest.target import CLUSTER, Target, local_stack, require_permitted
 _STOP_S = 60.0
 _MAX_FILES = 20_000
 _HAPROXY_AT_MOST = 9_000     # HAProxy takes 9,900; chatters and clients of the inner pools need some
+_STEP_S = 25.0               # of sending, in each step of a search for the limit
 _STATUS = {"well": 0, "faulty": 1, "unknown": 2}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     arguments = _parser().parse_args(argv)
     try:
+        if arguments.update and not Path(arguments.update).is_file():
+            raise ConfigError(f"--update {arguments.update}: there is no such page")
         if arguments.shape == "calibrate":
-            calibrate.run(Path(arguments.report), viewers=arguments.viewers or 15_000, seconds=arguments.seconds)
+            rows = calibrate.run(Path(arguments.report), viewers=arguments.viewers or 15_000, seconds=arguments.seconds)
+            _update(arguments, figures.calibration_figures(rows))
             return
         outcome = _run(arguments)
+        _update(
+            arguments, figures.limit_figures(outcome) if arguments.shape == "limit" else figures.run_figures(outcome)
+        )
     except TallgrassError as error:
         sys.exit(_fail(str(error)))
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(_STATUS[outcome["status"]])
+
+
+def _update(arguments: argparse.Namespace, markdown: str) -> None:
+    if arguments.update:
+        figures.update(Path(arguments.update), arguments.shape, markdown)
+        say(f"tables: {arguments.update}")
 
 
 def _fail(text: str) -> int:
@@ -54,8 +67,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m loadtest", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("shape", choices=(*SHAPES, "calibrate"), metavar="SHAPE",
-                        help=f"{', '.join(SHAPES)}; or calibrate: measure the load itself")  # fmt: skip
+    parser.add_argument("shape", choices=(*SHAPES, "limit", "calibrate"), metavar="SHAPE",
+                        help=f"{', '.join(SHAPES)}; limit: raise a steady load in steps until p99 passes a second; "
+                        "calibrate: measure the load itself")  # fmt: skip
     parser.add_argument("--data", default="", metavar="DIR", help="data folder of a running stack (default: start one)")
     parser.add_argument("--viewers", type=int, default=0, metavar="N", help="at the peak (default: for this machine)")
     parser.add_argument("--rate", type=float, default=30.0, metavar="N", help="messages a second (default: 30)")
@@ -68,6 +82,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--limits", choices=("on", "off"), default="on", help="of a stack of our own (default: on)")
     parser.add_argument("--tail-channels", type=int, default=10_000, metavar="N", help="longtail: small channels")
     parser.add_argument("--tail-rate", type=float, default=50.0, metavar="N", help="longtail: messages/s into them all")
+    parser.add_argument("--steps", type=int, default=8, metavar="N", help="limit: at most, each way up (default: 8)")
+    parser.add_argument("--update", default="", metavar="PAGE", help="put the figures into this page (docs/load.md)")
     parser.add_argument("--report", default="report", metavar="DIR", help="where the report goes (default: report)")
     parser.add_argument("--yes-really", action="store_true", help="load a cluster that is not the test cluster")
     return parser
@@ -89,20 +105,28 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
             data = stack.enter_context(_stack(arguments, viewers, statsd.address))
         target = local_stack(data)
         require_permitted(target, yes_really=arguments.yes_really)
+        if arguments.shape == "limit":
+            report = Path(arguments.report)
+            report.mkdir(parents=True, exist_ok=True)
+            return limit.run(
+                lambda people, rate: _plan(arguments, target, people, rate), report, statsd, viewers=viewers,
+                rate=arguments.rate, steps=arguments.steps, yes_really=arguments.yes_really,
+            )  # fmt: skip
         plan = _plan(arguments, target, viewers)
         folder = Path(arguments.report) / f"{time.strftime('%Y%m%d-%H%M%S')}-{plan.shape}"
         folder.mkdir(parents=True, exist_ok=True)
         return carry_out(plan, folder, statsd, yes_really=arguments.yes_really)
 
 
-def _plan(arguments: argparse.Namespace, target: Target, viewers: int) -> Plan:
-    tail = arguments.shape == "longtail"
+def _plan(arguments: argparse.Namespace, target: Target, viewers: int, rate: float = 0.0) -> Plan:
+    """`rate`: instead of --rate."""
+    tail, search = arguments.shape == "longtail", arguments.shape == "limit"
     return Plan(
-        shape=arguments.shape,
+        shape="steady" if search else arguments.shape,
         target=target,
         viewers=viewers,
-        rate=arguments.rate,
-        seconds=arguments.seconds,
+        rate=rate or arguments.rate,
+        seconds=min(arguments.seconds, _STEP_S) if search else arguments.seconds,
         haproxy=min(arguments.haproxy, _HAPROXY_AT_MOST / viewers),
         websocket=arguments.websocket,
         tls=arguments.tls,

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import ConfigError
+from loadtest.figures import calibration_figures
 from loadtest.plan import Plan
 from loadtest.run import carry_out, say
 from loadtest.target import Target, bare_server
@@ -77,8 +78,9 @@ def run(report: Path, *, viewers: int, seconds: float) -> list[dict[str, Any]]:
                 "p99_ms": delay["p99"],
                 "load_cores": outcome["generator"]["cores"],
                 "load_ms_per_1000": outcome["generator"]["cpu_ms_per_1000_deliveries"],
+                "load_lag_p99_ms": outcome["generator"]["lag"]["p99"],
                 "fan_out_cores": outcome["services"]["fan-out"]["cores"],
-                "machine_busy": outcome["machine_busy"],
+                "others_cores": outcome["others"]["cores"],
                 "status": outcome["status"],
             }
         )
@@ -86,11 +88,5 @@ def run(report: Path, *, viewers: int, seconds: float) -> list[dict[str, Any]]:
             break
         rate *= 2
     (report / "calibration.json").write_text(json.dumps(rows, indent=1), "utf-8")
-    say("messages/s  deliveries/s   p50 ms   p99 ms  load cores  load ms/1,000  fan-out cores  machine")
-    for row in rows:
-        say(
-            f"{row['rate']:10g} {row['delivered_per_s']:13,} {row['p50_ms']:8.0f} {row['p99_ms']:8.0f} "
-            f"{row['load_cores']:11.2f} {row['load_ms_per_1000']:14.3f} {row['fan_out_cores']:14.2f} "
-            f"{row['machine_busy']:8.0%}"
-        )
+    say("\n" + calibration_figures(rows))
     return rows

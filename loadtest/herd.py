@@ -5,7 +5,8 @@ sampled ones for good, are in the first: gevent's hub watches that epoll's own d
 of its sockets is), so a herd costs the hub one watcher. Once it is in, a viewer who is not sampled goes to the second:
 its bytes are thrown away in the kernel (MSG_TRUNC: counted, not copied), and it is looked at once a second or, when
 much comes, more often, which saves a system call per viewer and pass. The kernel's receive buffer meanwhile takes what
-comes, as on the machine of a real viewer. Delays are taken from the sampled viewers, who are read at once.
+comes, as on the machine of a real viewer. Delays are taken from the sampled viewers, to the moment at which the kernel
+had the bytes for them (SO_TIMESTAMPNS): how late this process comes to read them is no part of a delay.
 
 gevent hides epoll from patched programs, and its sockets are objects of Python: the originals are asked for.
 """
@@ -15,6 +16,8 @@ from __future__ import annotations
 import errno
 import math
 import random
+import struct
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -27,7 +30,7 @@ from common.irc.message import MessageError, parse
 from common.irc.numerics import RPL_ENDOFNAMES, RPL_WELCOME
 from loadtest import marks
 from loadtest.audit import FIRST, PING, PING_BYTES, PING_FRAME_BYTES, Counted, Findings, Track, compare_bytes
-from loadtest.irc_client import IP_BIND_ADDRESS_NO_PORT, entrance, now, wire_for
+from loadtest.irc_client import IP_BIND_ADDRESS_NO_PORT, ROOM_NOTICES, entrance, now, wire_for
 from loadtest.plan import Seat
 from loadtest.timing import Recorder
 from loadtest.wire import MAX_READ, WireClosed
@@ -48,6 +51,9 @@ _EPOLLIN, _EPOLLOUT = 1, 4
 _AF_INET, _SOCK_STREAM, _SOCK_NONBLOCK = 2, 1, 0o4000
 _IPPROTO_TCP, _TCP_NODELAY, _SOL_SOCKET, _SO_ERROR = 6, 1, 1, 4
 _MSG_TRUNC = 0x20
+_SO_TIMESTAMPNS = 35         # <asm-generic/socket.h>; a note of that name comes with what is received
+_TIMESPEC = struct.Struct("qq")
+_NOTES = 64                  # bytes, room for one such note
 _SINK = bytearray(1 << 20)   # never written to: the kernel only looks at its size
 _PONG = b"PONG :tmi.twitch.tv\r\n"
 
@@ -68,14 +74,15 @@ class Viewer:
     seen; `position` ends at the last whole line (TCP) or frame (WebSocket), `received` at the last byte."""
 
     __slots__ = (
-        "after", "begun", "channels", "counts_frames", "fd", "joined", "lines", "position", "received", "run_up",
-        "sampled", "seat", "since", "sock", "state", "track", "wire",
+        "after", "begun", "channels", "counts_frames", "fd", "joined", "label", "lines", "position", "received",
+        "run_up", "sampled", "seat", "since", "sock", "state", "track", "wire",
     )  # fmt: skip
 
     def __init__(self, seat: Seat, channels: list[str], sampled: bool) -> None:
         self.seat = seat
         self.channels = channels
         self.sampled = sampled
+        self.label = ""           # what it is counted under; given by its herd
         self.state = _OUT
         self.sock: Any = None
         self.fd = -1
@@ -111,10 +118,15 @@ class Herd:
         recorder: Recorder,
         control: Control,
         fire: Callable[[str, float, str], None],
+        stays: bool = False,
     ) -> None:
-        """`fire(name, ms, error)` reports logins and joins to locust."""
+        """`fire(name, ms, error)` reports logins and joins to locust. `stays`: neither scatters nor moves, and delays
+        are those of who stayed."""
         self.viewers = list(viewers)
         self.label = label
+        self.stays = stays
+        for viewer in self.viewers:
+            viewer.label = label
         self.old_tracks: list[tuple[Viewer, Track]] = []
         self._run = run
         self._recorder = recorder
@@ -130,6 +142,7 @@ class Herd:
         self._moves: list[tuple[float, Viewer, str]] = []
         self._rest_s = REST_S / 4
         self._handed = 0            # bytes of silent viewers that the recorder does not know yet
+        self._ahead = _ahead()
 
     # -- the loop ---------------------------------------------------------------------------------------------------
 
@@ -170,6 +183,7 @@ class Herd:
             pass
 
     def _each_second(self, at: float) -> None:
+        self._ahead = _ahead()
         for viewer in list(self._entering):
             if at - viewer.begun > ENTER_S:
                 self._lost(viewer, f"not in after {ENTER_S:g} s")
@@ -201,6 +215,7 @@ class Herd:
         sock.setblocking(False)
         sock.setsockopt(_IPPROTO_TCP, _TCP_NODELAY, 1)
         sock.setsockopt(0, IP_BIND_ADDRESS_NO_PORT, 1)
+        sock.setsockopt(_SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         sock.bind((viewer.seat.source, 0))
         viewer.sock, viewer.fd = sock, sock.fileno()
         viewer.state = _CONNECTING
@@ -235,8 +250,8 @@ class Herd:
         self._entering.discard(viewer)
         viewer.state = _WATCHING
         self._fire("join", (at - viewer.begun) * 1e3, "")
-        self._recorder.delay(f"enter {self.label}", (at - viewer.since) * 1e3, at)
-        self._recorder.count(f"entered {self.label}")
+        self._recorder.delay(f"enter {viewer.label}", (at - viewer.since) * 1e3, at)
+        self._recorder.count(f"entered {viewer.label}")
         viewer.since = 0.0
         early = not self._control.ever_spoken
         if viewer.sampled:
@@ -258,7 +273,7 @@ class Herd:
             self._connected(viewer)
             return
         try:
-            data = viewer.sock.recv(MAX_READ)
+            data, notes, _, _ = viewer.sock.recvmsg(MAX_READ, _NOTES)
         except BlockingIOError:
             return
         except OSError as error:
@@ -267,7 +282,7 @@ class Herd:
         if not data:
             self._lost(viewer, "closed by the server")
             return
-        at = now()
+        at = self._arrived(notes)
         try:
             for unit, size in viewer.wire.feed(data):
                 viewer.received += size
@@ -278,6 +293,15 @@ class Herd:
             self._flush(viewer)
         except WireClosed as closed:
             self._lost(viewer, str(closed))
+
+    def _arrived(self, notes: list[tuple[int, int, bytes]]) -> float:
+        """When the kernel had the last of the bytes; now, when it does not say."""
+        at = now()
+        for level, kind, value in notes:
+            if (level, kind) == (_SOL_SOCKET, _SO_TIMESTAMPNS):
+                seconds, nanoseconds = _TIMESPEC.unpack(value)
+                return min(at, seconds + nanoseconds * 1e-9 - self._ahead)
+        return at
 
     def _take(self, viewer: Viewer, unit: bytes, size: int, at: float) -> None:
         """A unit's lines. In frames all lines end where the frame ends."""
@@ -322,8 +346,8 @@ class Herd:
             if found is None:
                 return None
             number, sent = found
-            self._recorder.delay(f"deliver {self.label}", (at - sent) * 1e3, at)
-            self._recorder.count(f"sampled {self.label}")
+            self._recorder.delay("deliver stayed" if self.stays else f"deliver {viewer.label}", (at - sent) * 1e3, at)
+            self._recorder.count(f"sampled {viewer.label}")
             self._recorder.count("sampled bytes", len(line) + 2)
             return number
         if viewer.state == _ENTERING:
@@ -336,31 +360,20 @@ class Herd:
         if command == RPL_WELCOME:
             self._fire("login", (at - viewer.begun) * 1e3, "")
         elif command == ("ROOMSTATE" if viewer.seat.tagged else RPL_ENDOFNAMES):
-            viewer.joined += 1
+            # Who moves still hears of the channel that it leaves.
+            viewer.joined += params[0 if viewer.seat.tagged else 1] in viewer.channels
             if viewer.joined == len(viewer.channels):
                 self._entered(viewer, at)
         elif command in ("NOTICE", "ERROR"):
-            self._lost(viewer, params[-1] if params else command)
+            words = params[-1] if params else command
+            if not words.startswith(ROOM_NOTICES):
+                self._recorder.count(f"turned-away {viewer.label}")
+                self._lost(viewer, words)
 
     def sweep(self) -> None:
         """Throw away what has come for silent viewers."""
-        sink, by_fd = _SINK, self._by_fd
-        size, handed = len(sink), 0
         ready = self._sink.poll(0, len(self.viewers) + 1)
-        for fd, _ in ready:
-            viewer = by_fd[fd]
-            try:
-                n = viewer.sock.recv_into(sink, size, _MSG_TRUNC)
-            except BlockingIOError:
-                continue
-            except OSError as error:
-                self._lost(viewer, error.strerror or str(error))
-                continue
-            if not n:
-                self._lost(viewer, "closed by the server")
-                continue
-            viewer.received += n
-            handed += n
+        handed = sum(self._throw_away(self._by_fd[fd]) for fd, _ in ready)
         if handed:
             self._handed += handed
             self._rest_s = min(REST_S, self._rest_s * 2, self._rest_s * PENDING_AT_MOST * len(ready) / handed)
@@ -368,14 +381,28 @@ class Herd:
             self._recorder.count(f"bytes {self.label}", self._handed)
             self._handed = 0
 
+    def _throw_away(self, viewer: Viewer) -> int:
+        """How many bytes there were."""
+        try:
+            n: int = viewer.sock.recv_into(_SINK, len(_SINK), _MSG_TRUNC)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            self._lost(viewer, error.strerror or str(error))
+            return 0
+        if not n:
+            self._lost(viewer, "closed by the server")
+        viewer.received += n
+        return n
+
     # -- leaving ----------------------------------------------------------------------------------------------------
 
     def _lost(self, viewer: Viewer, why: str) -> None:
         if viewer.state in (_CONNECTING, _ENTERING):
             self._fire("join", (now() - viewer.begun) * 1e3, why)
-            self._recorder.count(f"refused {self.label}")
+            self._recorder.count(f"refused {viewer.label}")
         else:
-            self._recorder.count(f"disconnected {self.label}")
+            self._recorder.count(f"disconnected {viewer.label}")
             self._fire("stay", (now() - viewer.begun) * 1e3, why)
         self._recorder.count(f"lost: {why[:80]}")
         self._drop(viewer)
@@ -384,7 +411,7 @@ class Herd:
     def _drop(self, viewer: Viewer) -> None:
         self._entering.discard(viewer)
         if viewer.state in (_WATCHING, _SILENT):
-            self._recorder.count(f"left {self.label}")
+            self._recorder.count(f"left {viewer.label}")
         if viewer.track is not None:
             viewer.track.complete = False
             self.old_tracks.append((viewer, viewer.track))
@@ -406,15 +433,23 @@ class Herd:
         self._waiting = [(at, viewer) for viewer in self.viewers]
 
     def move(self, channel: str, over_s: float) -> None:
-        """Everybody goes to `channel`, at random moments of the next `over_s` seconds."""
+        """Everybody goes to `channel`, at random moments of the next `over_s` seconds; but for those over WebSocket and
+        TLS, whose bytes cannot be told apart once some of them were thrown away."""
         at = now()
-        self.label = channel.removeprefix("#")
-        moves = [(at + random.uniform(0, over_s), viewer) for viewer in self.viewers if not viewer.counts_frames]
+        moves = [
+            (at + random.uniform(0, over_s), viewer) for viewer in self.viewers
+            if not viewer.counts_frames and not viewer.seat.tls
+        ]  # fmt: skip
         self._moves = [(due, viewer, channel) for due, viewer in sorted(moves, key=lambda move: move[0])]
 
     def _move(self, viewer: Viewer, channel: str) -> None:
-        if viewer.state not in (_WATCHING, _SILENT) or viewer.seat.tls:
+        if viewer.state not in (_WATCHING, _SILENT):
             return
+        if viewer.state == _SILENT:
+            # What waits came earlier than the note of its last byte would say.
+            self._handed += self._throw_away(viewer)
+            if viewer.state != _SILENT:
+                return
         old, viewer.channels = viewer.channels, [channel]
         if viewer.state == _SILENT:
             self._sink.unregister(viewer.fd)
@@ -426,7 +461,8 @@ class Herd:
             viewer.track.complete = False
             self.old_tracks.append((viewer, viewer.track))
             viewer.track = None
-        self._recorder.count(f"left {self.label}")
+        self._recorder.count(f"left {viewer.label}")
+        viewer.label = channel.removeprefix("#")
         viewer.state, viewer.joined, viewer.after = _ENTERING, 0, -1
         viewer.begun = viewer.since = now()
         self._entering.add(viewer)
@@ -454,9 +490,18 @@ class Herd:
     def inside(self) -> int:
         return sum(viewer.state in (_WATCHING, _SILENT) for viewer in self.viewers)
 
+    def tracks(self) -> list[Track]:
+        """All that sampled viewers noted, old connections included."""
+        return [track for _, track in self.old_tracks] + [v.track for v in self.viewers if v.track is not None]
+
 
 class _WaitedLongEnough(Exception):
     """Nothing has come, but it is time for something else."""
+
+
+def _ahead() -> float:
+    """Seconds from our clock, which counts from the machine's start, to the kernel's notes, which count from 1970."""
+    return time.time() - now()
 
 
 def tracks_by_channel(herds: Iterable[Herd]) -> dict[str, list[Track]]:

@@ -28,6 +28,8 @@ DEADLINE_S = 20.0
 VERDICT_S = 10.0              # an edge answers within 6 s, or says that it does not know
 
 _UNCONFIRMED = "could not be confirmed"  # what an edge says when it does not know (edge/session.py)
+# How notices begin that are told to the whole room when a mode changes: nobody's verdict (tmi_protocol section 10b).
+ROOM_NOTICES = ("This room is now in ", "This room is no longer in ")
 _NEWS = (b" USERSTATE ", b" NOTICE ", b"PING ", b"ERROR ", b" 001 ", b" 366 ", b" PART ", b"RECONNECT")
 
 
@@ -50,11 +52,16 @@ def entrance(seat: Seat, channels: list[str]) -> bytes:
 class IrcClient:
     """Methods block the calling greenlet and raise Refused, OSError or gevent.Timeout."""
 
-    def __init__(self, seat: Seat, *, receive_buffer: int = 0, on_end: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self, seat: Seat, *, receive_buffer: int = 0, on_end: Callable[[str], None] | None = None,
+        on_line: Callable[[Message], None] | None = None,
+    ) -> None:
+        """`on_line` hears every line; without it a busy channel's messages are not even parsed."""
         self.seat = seat
         self.open = False
         self.why_closed = ""
         self._on_end = on_end
+        self._on_line = on_line
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
@@ -153,14 +160,18 @@ class IrcClient:
         end = data.rfind(b"\n") + 1
         self._tail = data[end:]
         data = data[:end]
-        if not any(word in data for word in _NEWS):
+        heard = self._on_line
+        if heard is None and not any(word in data for word in _NEWS):
             return
         for line in self._lines.feed(data):
-            if isinstance(line, bytes) and b" PRIVMSG #" not in line:
+            if isinstance(line, bytes) and (heard is not None or b" PRIVMSG #" not in line):
                 try:
-                    self._handle(parse(line))
+                    message = parse(line)
                 except MessageError:
                     continue
+                self._handle(message)
+                if heard is not None:
+                    heard(message)
 
     def _handle(self, message: Message) -> None:
         command, params = message.command, message.params
@@ -182,6 +193,8 @@ class IrcClient:
 
     def _noticed(self, message: Message) -> None:
         words = message.params[-1]
+        if words.startswith(ROOM_NOTICES):
+            return
         if not self._welcome.ready():
             self._welcome.set_exception(Refused(words))
         elif message.params[0] in self._joins:

@@ -21,6 +21,7 @@ import gevent
 import locust.argument_parser
 import locust.runners
 from locust import LoadTestShape, events
+from locust.dispatch import UsersDispatcher
 from locust.env import Environment
 from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 
@@ -29,10 +30,11 @@ from loadtest import shapes, users
 from loadtest.audit import Findings, compare_tracks, reference
 from loadtest.herd import count_findings, tracks_by_channel
 from loadtest.irc_client import now
-from loadtest.plan import SHAPES, Plan, machine_viewers, read_plan
+from loadtest.places import places
+from loadtest.plan import SHAPES, STAYED_IN, Plan, machine_viewers, read_plan
 from loadtest.target import local_stack, require_permitted
 from loadtest.timing import Histogram, Series
-from loadtest.users import LurkerHerd, World, cast
+from loadtest.users import APART, LurkerHerd, World, cast
 
 locust.runners.WORKER_REPORT_INTERVAL = 1.0
 # Locust 2.47 makes its parser again for each option of each message that spawns users: a third of a second in which a
@@ -55,6 +57,7 @@ def _add_arguments(parser: Any) -> None:
     group.add_argument("--viewers", type=int, default=0, help="at the peak (default: what this machine carries)")
     group.add_argument("--rate", type=float, default=30.0, help="messages a second (default: 30)")
     group.add_argument("--seconds", type=float, default=60.0, help="of sending (default: 60)")
+    group.add_argument("--load-processes", type=int, default=0, help="workers of all machines (default: --processes)")
     group.add_argument("--yes-really", action="store_true", help="load a cluster that is not the test cluster")
     group.add_argument("--plan", default="", help="a whole plan as a file, instead of the options above")
     group.add_argument("--record", default="", help="write what was measured to this file")
@@ -73,6 +76,7 @@ def _init(environment: Environment, runner: Any, **_: Any) -> None:
         os._exit(2)  # locust takes an exception here for a warning and goes on
     for kind, count in cast(_plan).items():
         kind.fixed_count = count
+    environment.dispatcher_class = Places
     environment.user_classes = [LurkerHerd, *(kind for kind, count in cast(_plan).items() if count)]
     if isinstance(runner, (MasterRunner, LocalRunner)):
         _director = Director(_plan, runner, options.record)
@@ -84,6 +88,8 @@ def _init(environment: Environment, runner: Any, **_: Any) -> None:
 def _read_or_make_plan(options: Any) -> Plan:
     if options.plan:
         return read_plan(Path(options.plan))
+    processes = max(1, options.load_processes or options.processes or 1)
+    apart = processes > 1 and options.shape_name in STAYED_IN
     return Plan(
         shape=options.shape_name,
         target=local_stack(options.data),
@@ -91,7 +97,8 @@ def _read_or_make_plan(options: Any) -> Plan:
         rate=options.rate,
         seconds=options.seconds,
         run="klive",
-        workers=max(1, options.processes or 1),
+        workers=processes - apart,
+        apart=apart,
     )
 
 
@@ -113,11 +120,12 @@ def _start(environment: Environment, **_: Any) -> None:
 
 
 def _measure_own_lag(world: World) -> None:
-    """How late this process comes to what is due: the part of every delay that is the load's own."""
+    """How late this process comes to what is due. Delays are taken by the kernel and leave it out; verdicts do not."""
+    name = "lag apart" if world.apart else "lag crowd"
     while not world.control.stopping:
         due = now() + _LAG_PROBE_S
         gevent.sleep(_LAG_PROBE_S)
-        world.recorder.delay("own lag", (now() - due) * 1e3)
+        world.recorder.delay(name, (now() - due) * 1e3)
 
 
 @events.test_stopping.add_listener
@@ -148,11 +156,12 @@ def _told(environment: Environment, msg: Any, **_: Any) -> None:
         control.speaking = False
     elif name == "scatter":
         for herd in _world.herds:
-            if herd.label != users.CALM.removeprefix("#"):
+            if not herd.stays:
                 herd.scatter()
     elif name == "move":
         for herd in _world.herds:
-            herd.move(data["channel"], data["over_s"])
+            if not herd.stays:
+                herd.move(data["channel"], data["over_s"])
     elif name == "audit":
         environment.runner.send_message("findings", _findings(_world))
 
@@ -179,23 +188,34 @@ def _findings(world: World) -> dict[str, Any]:
     inside: dict[str, int] = {}
     for herd in world.herds:
         inside[herd.label] = inside.get(herd.label, 0) + herd.inside
-    tail = sum(
-        len(viewer.track.numbers)
-        for herd in world.herds if herd.label == "tail"
-        for viewer in herd.viewers if viewer.track is not None
-    )  # fmt: skip
+    tail = [track.numbers for herd in world.herds if herd.label == "tail" for track in herd.tracks()]
     return {
         "worker": world.worker,
         "channels": channels,
         "fates": fates,
         "denials": dict(world.denials),
         "inside": inside,
-        "tail_seen": tail,
+        "tail_seen": sum(len(numbers) for numbers in tail),
+        "tail_repeated": sum(len(numbers) - len(set(numbers)) for numbers in tail),
         "cpu_s": time.process_time(),
     }
 
 
 # -- in the master ---------------------------------------------------------------------------------------------------
+
+
+class Places(UsersDispatcher):
+    """Locust says how many users there are to be; which process has them is the plan's matter."""
+
+    def __next__(self) -> dict[str, dict[str, int]]:
+        given: dict[str, dict[str, int]] = super().__next__()
+        assert _director is not None
+        assert _plan is not None
+        runner = _director.runner
+        if not isinstance(runner, MasterRunner):
+            return given
+        apart = {kind.__name__ for kind in APART} if _plan.apart else set()
+        return places(given, runner.get_worker_index, apart, _plan.workers)
 
 
 class Director:
@@ -215,12 +235,12 @@ class Director:
         self._heard_at: dict[int, float] = {}
 
     def begin(self) -> None:
-        self.write("begin", at=now(), workers=self.plan.workers)
+        self.write("begin", at=now(), pid=os.getpid())
         gevent.spawn(self._lead)
 
     def _lead(self) -> None:
         wanted = shapes.herds_at(self.plan, self.line.gather) * self.plan.herd
-        wanted += (self.plan.calm_herds + self.plan.tail_herds) * self.plan.herd
+        wanted += (self.plan.stayed_herds + self.plan.tail_herds) * self.plan.herd
         deadline = now() + shapes.GATHER_AT_MOST_S
         while self.inside() < wanted and now() < deadline:
             gevent.sleep(0.25)
@@ -236,8 +256,8 @@ class Director:
         self._settle()
         self.tell("audit")
         deadline = now() + _AUDIT_S
-        workers = self.plan.workers if isinstance(self.runner, MasterRunner) else 1
-        while len(self._findings) < workers and now() < deadline:
+        processes = self.plan.processes if isinstance(self.runner, MasterRunner) else 1
+        while len(self._findings) < processes and now() < deadline:
             gevent.sleep(0.1)
         for found in self._findings:
             self.write("findings", **{**found, "channels": {

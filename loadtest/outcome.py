@@ -16,17 +16,23 @@ from typing import Any
 
 from loadtest.audit import FATES, Findings, Track, compare_tracks
 from loadtest.monitor import LogReader, Processes, Statsd
-from loadtest.plan import Plan, tail_channels_of
-from loadtest.timing import Histogram, Series, merged
+from loadtest.plan import JOINS, MAIN, STAYED_IN, Plan, tail_channels_of
+from loadtest.timing import DISTURBED, Histogram, Series, merged
 from ops.checker import Fate, audit
 
 WELL, FAULTY, UNKNOWN = "well", "faulty", "unknown"
+
+# Cores that programs outside of the test take in a second: delays are told apart by these bounds.
+_BANDS = (0.0, DISTURBED, 0.5, 0.8)
+_RUNNER = "load-runner"
+_SOME = 1_000                # sessions; fewer do not show in an edge's memory
 
 # Counters of the services, by what they mean here: service, metric.
 _METRICS = {
     "batches": ("edge", "submit.batches"),
     "submissions": ("edge", "submit.taken"),
     "passes": ("edge", "broadcast.passes"),
+    "publications": ("edge", "broadcast.publications"),
     "edge_deliveries": ("edge", "broadcast.deliveries"),
     "skipped": ("edge", "broadcast.skipped"),
     "repaired": ("edge", "follower.replayed"),
@@ -78,6 +84,8 @@ class Record:
         elif kind == "said":
             self.said.setdefault(found["name"], found["at"])
             self.events.append({"at": found["at"], "name": found["name"]})
+        elif kind == "begin":
+            self.pids["load-master"] = found["pid"]
         elif kind == "gathered":
             self.gathered = found
         elif kind == "findings":
@@ -118,12 +126,18 @@ def evaluate(
     window = {second: found for second, found in series.counts.items() if begin - 1 <= second}
     delivered = sum(delivered_in(found, size) for found in window.values())
     checks = {channel: _check(plan, channel, record.findings, log) for channel in _channels(record.findings, log)}
+    messages = _messages(series)
+    services = _services(plan, processes, begin, end)
+    returning = _returns(plan, series, record)
+    moderation = _moderation(series)
+    tail = _tail(plan, record.findings) if plan.shape == "longtail" else None
     status, summary = _judge(plan, record, checks, log)
-    generator_cpu = _spent(processes, list(record.pids), begin, end + 1)
-    # What the machine did besides us: on a machine that others use, the cause of much delay.
-    cores = os.cpu_count() or 1
+    if status == WELL:
+        wrong = _broken(series, returning, moderation, tail)
+        status, summary = (FAULTY, "; ".join(wrong)) if wrong else (WELL, summary)
+    generator_cpu = _spent(processes, [*record.pids, _RUNNER], begin, end + 1)
     busy = _mean([share for second, share in processes.busy.items() if begin <= second <= end])
-    spent = _spent(processes, list(processes.cpu), begin, end)
+    others = others_cores(processes)
     return {
         "status": status,
         "summary": summary,
@@ -150,31 +164,37 @@ def evaluate(
             "cut_off": _sum(window.values(), "cut off"),
             "delivered": round(delivered),
             "delivered_per_s": round(delivered / took),
-            "sent_per_s": round(_sum(window.values(), "sent") / took, 2),
+            "sent_per_s": round(sum(one["sent"] for kind, one in messages.items() if kind != "spam") / took, 2),
             "line_bytes": round(size, 1),
             "disconnected": _sum(series.counts.values(), "disconnected"),
             "refused": _sum(series.counts.values(), "refused"),
         },
+        "messages": messages,
         "delays": _named(series, "deliver ", begin, math.inf),
         "verdicts": _named(series, "verdict ", begin, math.inf),
         "entering": _named(series, "enter ", 0, begin),
-        "returning": _returns(series, record),
-        "disturbance": _disturbance(series, record, begin),
+        "returning": returning,
+        "stayed": _stayed(series, record, begin, end),
+        "moderation": moderation,
         "checks": checks,
         "denials": _total(found["denials"] for found in record.findings),
         "trouble": _trouble(series),
-        "tail": _tail(plan, record.findings) if plan.shape == "longtail" else None,
+        "tail": tail,
         "generator": {
             "cpu_s": round(generator_cpu, 2),
             "cores": round(generator_cpu / took, 3),
-            "lag": series.histogram("own lag", begin, end).summary(),
+            "lag": _lag(series, begin, end).summary(),
             "cpu_ms_per_1000_deliveries": round(generator_cpu * 1e6 / delivered, 3) if delivered else None,
         },
-        "services": _services(plan, processes, begin, end),
+        "services": services,
+        "costs": {
+            **_costs(plan, services, delivered / took, _sum(window.values(), "sent") / took),
+            **_memory_cost(plan, processes, begin, record.gathered.get("inside", 0)),
+        },
         "machine_busy": busy,
-        "others_cores": None if busy is None else round(max(0.0, busy * cores - spent / took), 2),
+        "others": _others(series, others, begin, end),
         "metrics": _metrics(statsd, begin, end) if statsd else None,
-        "series": _series(record, processes, statsd, size),
+        "series": _series(plan, record, processes, statsd, size, others),
         "events": record.events,
     }
 
@@ -238,7 +258,7 @@ def _check(plan: Plan, channel: str, findings: list[dict[str, Any]], log: LogRea
 
 
 def _judge(plan: Plan, record: Record, checks: dict[str, Any], log: LogReader | None) -> tuple[str, str]:
-    if not record.ended or len(record.findings) < plan.workers:
+    if not record.ended or len(record.findings) < plan.processes:
         return UNKNOWN, "the load did not come to its end: see load.log beside this report"
     if log is not None and log.trouble:
         return UNKNOWN, f"the log could not be read: {log.trouble}"
@@ -266,19 +286,40 @@ def _judge(plan: Plan, record: Record, checks: dict[str, Any], log: LogReader | 
     return WELL, f"0 lost, 0 repeated, 0 out of order at {viewers:,} viewers that were checked"
 
 
+def _broken(
+    series: Series, returning: dict[str, Any] | None, moderation: dict[str, Any], tail: dict[str, int] | None
+) -> list[str]:
+    """What else must not be: who does not come back, a moderator's act never shown, losses in small channels."""
+    wrong = [f"moderator: {failed}" for failed in moderation["failed"]]
+    if returning and returning["back"] < returning["left"]:
+        wrong.append(f"{returning['left'] - returning['back']} did not come back from the storm")
+    if tail and tail["seen"] < tail["expected"] and not series.total("disconnected tail"):
+        wrong.append(f"small channels: {tail['expected'] - tail['seen']} lost")
+    if tail and (tail["repeated"] or tail["seen"] > tail["expected"] + tail["unsure"]):
+        wrong.append(f"small channels: {max(tail['repeated'], tail['seen'] - tail['expected'])} repeated")
+    return wrong
+
+
 def _tail(plan: Plan, findings: list[dict[str, Any]]) -> dict[str, int]:
-    """Small channels together: what all their viewers should have seen, and what they saw."""
+    """Small channels together: what all their viewers should have seen, and what they saw. "unsure" is what they may
+    have seen besides: messages of which nobody knows whether they were let in."""
     readers = Counter(
         channel
         for number in range(plan.tail_herds * plan.herd)
         for channel in tail_channels_of(number, plan.tail_channels)
     )
-    allowed = FATES.index(Fate.ALLOWED)
-    expected = sum(
-        readers[channel] * of.count(allowed)
-        for found in findings for channel, (_, of) in found["fates"].items() if channel.startswith("#tail")
-    )  # fmt: skip
-    return {"expected": expected, "seen": sum(found["tail_seen"] for found in findings)}
+    fates: Counter[Fate] = Counter()
+    for found in findings:
+        for channel, (_, of) in found["fates"].items():
+            if channel.startswith("#tail"):
+                for index in of:
+                    fates[FATES[index]] += readers[channel]
+    return {
+        "expected": fates[Fate.ALLOWED],
+        "unsure": fates.total() - fates[Fate.ALLOWED] - fates[Fate.DENIED],
+        "seen": sum(found["tail_seen"] for found in findings),
+        "repeated": sum(found["tail_repeated"] for found in findings),
+    }
 
 
 # -- figures ---------------------------------------------------------------------------------------------------------
@@ -295,27 +336,93 @@ def _named(series: Series, prefix: str, begin: float, end: float) -> dict[str, d
     }  # fmt: skip
 
 
-def _returns(series: Series, record: Record) -> dict[str, Any] | None:
-    """After a scatter: how long it took until everybody was back."""
+def _returns(plan: Plan, series: Series, record: Record) -> dict[str, Any] | None:
+    """After a scatter: how long it took until everybody was back, and who was refused on the way. "turned_away" are
+    those who were told so (our limits do); "tries_lost" are all connections that ended before they were in."""
     at = record.said.get("scatter")
     if at is None:
         return None
+    stayed = " " + STAYED_IN[plan.shape].removeprefix("#")
     back = merged(
-        series.histogram(name, at)
-        for name in series.names() if name.startswith("enter ") and not name.endswith(" calm")
+        series.histogram(name, int(at))
+        for name in series.names() if name.startswith("enter ") and not name.endswith(stayed)
     )  # fmt: skip
-    return {**back.summary(), "all_back_s": round(back.max_ms / 1e3, 2)}
-
-
-def _disturbance(series: Series, record: Record, begin: float) -> dict[str, Any] | None:
-    """After a scatter or a move: the delays of those who stayed, before and during the 20 s after it."""
-    at = record.said.get("scatter") or record.said.get("move")
-    name = "deliver calm" if "scatter" in record.said else "deliver raided"
-    if at is None or name not in series.names():
-        return None
+    since = [found for second, found in series.counts.items() if second >= int(at)]
     return {
-        "before": series.histogram(name, begin, at - 0.5).summary(),
-        "after": series.histogram(name, at - 0.5, at + 20).summary(),
+        **back.summary(),
+        "left": plan.herds * plan.herd,
+        "back": back.total,
+        "all_back_s": round(back.max_ms / 1e3, 2),
+        "turned_away": _sum(since, "turned-away"),
+        "tries_lost": _sum(since, "refused"),
+    }
+
+
+def _stayed(series: Series, record: Record, begin: float, end: float) -> dict[str, Any] | None:
+    """Storm and raid: delays of those who stayed, in whole seconds before it, until the last has entered, and after;
+    with the lateness of their own process and of those that do the storm."""
+    at = record.said.get("scatter") or record.said.get("move")
+    if at is None or "deliver stayed" not in series.names():
+        return None
+    entered = [second for second, found in series.counts.items() if second >= int(at) and summed(found, "entered")]
+    calm = max(entered, default=int(at)) + 1
+    return {
+        name: {
+            "from_s": round(since - begin),
+            "to_s": round(until - begin),
+            **series.histogram("deliver stayed", since, until).summary(),
+            "own_lag_p99": round(series.histogram("lag apart", since, until).percentile(99), 2),
+            "crowd_lag_p99": round(series.histogram("lag crowd", since, until).percentile(99), 2),
+        }
+        for name, since, until in (("before", begin, int(at)), ("during", int(at), calm), ("after", calm, end))
+    }
+
+
+def _moderation(series: Series) -> dict[str, Any]:
+    """How long until the moderator's own screen showed each of its acts; `failed` are those that it never showed."""
+    failed = [
+        f"{count} times {name.partition(' ')[2]}"
+        for name, count in _total(
+            {name: count for name, count in found.items() if name.startswith("unmoderated ")}
+            for found in series.counts.values()
+        ).items()
+    ]
+    return {"shown": _named(series, "moderate ", 0, math.inf), "failed": failed}
+
+
+def _lag(series: Series, begin: float, end: float) -> Histogram:
+    return merged(series.histogram(name, begin, end) for name in ("lag crowd", "lag apart"))
+
+
+def others_cores(processes: Processes) -> dict[int, float]:
+    """Second to the cores that programs outside of the test took: what was busy, less all that is watched. Those that
+    start or end within a second are not known in it."""
+    cores = os.cpu_count() or 1
+    found = {}
+    for second, busy in processes.busy.items():
+        ours = sum(spent for of in processes.cpu.values() if (spent := _per_second(of, second)) is not None)
+        found[second] = max(0.0, busy * cores - ours)
+    return found
+
+
+def _others(series: Series, others: dict[int, float], begin: float, end: float) -> dict[str, Any]:
+    """What the machine did besides the test, and the delays of the seconds in which it did that much: on a machine that
+    is not the test's own, the cause of much delay."""
+    inside = {second: cores for second, cores in others.items() if begin <= second <= end}
+    rows = []
+    for least, most in zip(_BANDS, (*_BANDS[1:], math.inf), strict=True):
+        seconds = [second for second, cores in inside.items() if least <= cores < most]
+        delays = merged(
+            one
+            for second in seconds
+            for name, one in series.delays.get(second, {}).items() if name.startswith("deliver ")
+        )  # fmt: skip
+        rows.append({"from": least, "seconds": len(seconds), **delays.summary()})
+    return {
+        "cores": _mean(inside.values()),
+        "disturbed_s": sum(cores >= DISTURBED for cores in inside.values()),
+        "of_s": len(inside),
+        "bands": rows,
     }
 
 
@@ -362,6 +469,46 @@ def _services(plan: Plan, processes: Processes, begin: float, end: float) -> dic
     return found
 
 
+def _costs(plan: Plan, services: dict[str, Any], deliveries: float, messages: float) -> dict[str, float]:
+    """Processor time of one kind of service, divided by what it did; for small loads the idle cost is in it, too."""
+
+    def cores(kind: str) -> float:
+        named = [name for name in services if name.removeprefix(f"{plan.target.cluster}-").partition("-")[0] == kind]
+        return sum(services[name]["cores"] for name in named)
+
+    found = {}
+    if deliveries:
+        found["edges, µs per delivery"] = cores("edge") / deliveries * 1e6
+        if plan.target.proxied and plan.haproxy:
+            found["HAProxy, µs per delivery through it"] = cores("haproxy") / (deliveries * plan.haproxy) * 1e6
+    if messages:
+        for kind in ("clue", "exchange", "redis"):
+            found[f"{kind}, ms per message"] = cores(kind) / messages * 1e3
+    return {name: round(value, 3) for name, value in found.items() if value}
+
+
+def _memory_cost(plan: Plan, processes: Processes, begin: float, viewers: int) -> dict[str, float]:
+    """What the edges grew by while the crowd gathered, without the kernel's part; of small crowds nothing is told."""
+    grown = 0
+    for name in plan.target.edges:
+        held = [size for second, size in sorted(processes.memory[name].items()) if second <= begin]
+        grown += held[-1] - held[0] if held else 0
+    return {"edges, KB per session": round(grown / viewers / 1e3, 1)} if viewers >= _SOME and grown else {}
+
+
+def _messages(series: Series) -> dict[str, dict[str, int]]:
+    """What each kind of sender sent, and what became of it."""
+    found: dict[str, dict[str, int]] = {}
+    fates = ("sent", "allowed", "denied", "unconfirmed", "unanswered", "cut off")
+    for counts in series.counts.values():
+        for name, count in counts.items():
+            for fate in fates:
+                if name.startswith(fate + " "):
+                    one = found.setdefault(name.removeprefix(fate + " "), dict.fromkeys(fates, 0))
+                    one[fate] += count
+    return dict(sorted(found.items()))
+
+
 def _metrics(statsd: Statsd, begin: float, end: float) -> dict[str, Any]:
     sums = {
         name: round(sum(n for second, n in statsd.rate(*where).items() if begin - 1 <= second <= end + 3))
@@ -369,14 +516,27 @@ def _metrics(statsd: Statsd, begin: float, end: float) -> dict[str, Any]:
     }
     per_batch = sums["submissions"] / sums["batches"] if sums["batches"] else None
     per_pass = sums["edge_deliveries"] / sums["passes"] if sums["passes"] else None
+    joined = sums["publications"] / sums["passes"] if sums["passes"] else None
     return {
         **sums,
         "submissions_per_batch": round(per_batch, 2) if per_batch else None,
         "deliveries_per_pass": round(per_pass) if per_pass else None,
+        "publications_per_pass": round(joined, 2) if joined else None,
     }
 
 
-def _series(record: Record, processes: Processes, statsd: Statsd | None, size: float) -> dict[str, Any]:
+def _offered(plan: Plan, counts: Counter[str], inside: Counter[str]) -> float:
+    """What was let in is due to everyone who is in its channel: a spammer speaks in the main one, and of the viewers of
+    the tail each channel has a few."""
+    readers: dict[str, float] = {**inside, "spam": inside[MAIN.removeprefix("#")]}
+    if plan.tail_channels:
+        readers["tail"] = inside["tail"] * JOINS / plan.tail_channels
+    return sum(counts[f"allowed {kind}"] * there for kind, there in readers.items())
+
+
+def _series(
+    plan: Plan, record: Record, processes: Processes, statsd: Statsd | None, size: float, others: dict[int, float]
+) -> dict[str, Any]:
     """Columns by second; seconds are counted from the first message."""
     series = record.series
     if not series.seconds:
@@ -386,7 +546,7 @@ def _series(record: Record, processes: Processes, statsd: Statsd | None, size: f
     by_label: Counter[str] = Counter()
     viewers, offered = [], []
     delays: dict[str, list[float | None]] = {"p50": [], "p90": [], "p99": [], "max": []}
-    lag = [series.delays.get(second, {}).get("own lag", Histogram()) for second in seconds]
+    lag = [_lag(series, second, second + 1) for second in seconds]
     by_channel: dict[str, list[float | None]] = {
         name.removeprefix("deliver "): [] for name in series.names() if name.startswith("deliver ")
     }
@@ -396,8 +556,7 @@ def _series(record: Record, processes: Processes, statsd: Statsd | None, size: f
             kind, _, label = name.partition(" ")
             by_label[label] += count * ((kind == "entered") - (kind == "left"))
         viewers.append(by_label.total())
-        # What is let in is due to everyone who is in its channel; a spammer speaks in the main one.
-        offered.append(sum(counts[f"allowed {label}"] * inside for label, inside in by_label.items()))
+        offered.append(round(_offered(plan, counts, by_label)))
         found = series.delays.get(second, {})
         whole = merged(one for name, one in found.items() if name.startswith("deliver "))
         for percent, column in ((50, "p50"), (90, "p90"), (99, "p99")):
@@ -423,12 +582,15 @@ def _series(record: Record, processes: Processes, statsd: Statsd | None, size: f
             for name, of in sorted(processes.memory.items()) if of
         },
         "busy": [round(processes.busy[second], 3) if second in processes.busy else None for second in seconds],
+        "others": [round(others[second], 2) if second in others else None for second in seconds],
     }  # fmt: skip
     if statsd is not None:
         rates = {name: statsd.rate(*where) for name, where in _METRICS.items()}
         columns["metrics"] = {name: [round(of.get(second, 0)) for second in seconds] for name, of in rates.items()}
         batches, submissions = rates["batches"], rates["submissions"]
         columns["batch_size"] = [round(submissions[s] / batches[s], 2) if batches.get(s) else None for s in seconds]
+        passes, publications = rates["passes"], rates["publications"]
+        columns["pass_size"] = [round(publications[s] / passes[s], 2) if passes.get(s) else None for s in seconds]
         for column, metric in (("loop_lag_ms", "loop.lag_ms.max"), ("pass_ms", "broadcast.pass_ms.mean")):
             columns[column] = {
                 name.split(".")[1]: [round(of[s], 1) if s in of else None for s in seconds]

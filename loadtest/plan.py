@@ -22,11 +22,14 @@ SPACING_S = 1.7
 SENDERS_AT_MOST = 2_000
 HERD = 250                   # viewers of one herd, served by one greenlet
 PROCESS_VIEWERS = 9_000      # of one process: below its 20,000 descriptors, and a second core can help
+JOINS = 20                   # as many as one may join at once; for more, 10 s have to pass
 PER_ADDRESS = 50             # sessions of one source address; edges allow 64
 
 MAIN = "#tpp"
 RAIDED = "#raided"
 CALM = "#calm"
+# Where those are who only see what happens to others: they sit in a channel that a storm spares, or in the one raided.
+STAYED_IN = {"storm": CALM, "raid": RAIDED}
 
 # A machine's peak of `make load`: viewers of one busy channel per core, with the whole stack on the same cores.
 VIEWERS_PER_CORE = 5_000
@@ -56,7 +59,8 @@ class Plan:
     rate: float                  # messages a second into the main channel
     seconds: float               # how long they are sent
     run: str = field(default_factory=lambda: f"k{secrets.token_hex(2)}")
-    workers: int = 0             # 0: as many as the viewers need
+    workers: int = 0             # processes of the crowd; 0: as many as the viewers need
+    apart: bool = True           # those who stay, and who speaks to them, have one more process to themselves
     haproxy: float = 0.1         # come through HAProxy, the others straight to the edges
     websocket: float = 0.1
     tls: float = 0.0
@@ -90,10 +94,15 @@ class Plan:
         if not self.workers:
             least = 2 if self.viewers > 500 or self.chatters > 200 else 1
             object.__setattr__(self, "workers", max(least, -(-self.viewers // PROCESS_VIEWERS)))
+        object.__setattr__(self, "apart", self.apart and self.shape in STAYED_IN)
         if not self.herd:
             object.__setattr__(self, "herd", min(HERD, max(10, self.viewers // (4 * self.workers))))
 
     # -- how many ---------------------------------------------------------------------------------------------------
+
+    @property
+    def processes(self) -> int:
+        return self.workers + self.apart
 
     @property
     def chatters(self) -> int:
@@ -105,20 +114,20 @@ class Plan:
         return -(-self.viewers // self.herd)
 
     @property
-    def calm_herds(self) -> int:
-        """Storm: herds that stay where they are, in a channel of their own."""
-        return max(1, self.herds // 20) if self.shape == "storm" else 0
+    def stayed_herds(self) -> int:
+        """Storm and raid: herds that stay where they are, one in twenty."""
+        return max(1, self.herds // 20) if self.shape in STAYED_IN else 0
 
     @property
     def tail_herds(self) -> int:
-        """Long tail: each viewer is in TAIL_JOINS small channels, so that each channel has two on average."""
+        """Long tail: each viewer is in JOINS small channels, so that each channel has two on average."""
         if self.shape != "longtail":
             return 0
-        return max(1, math.ceil(2 * self.tail_channels / TAIL_JOINS / self.herd))
+        return max(1, math.ceil(2 * self.tail_channels / JOINS / self.herd))
 
     @property
     def readers_expected(self) -> int:
-        return (self.herds + self.calm_herds + self.tail_herds) * self.herd
+        return (self.herds + self.stayed_herds + self.tail_herds) * self.herd
 
     # -- who --------------------------------------------------------------------------------------------------------
 
@@ -156,9 +165,6 @@ class Plan:
         path.write_text(json.dumps(asdict(self)), "utf-8")
 
 
-TAIL_JOINS = 40
-
-
 def read_plan(path: Path) -> Plan:
     found = json.loads(path.read_text("utf-8"))
     return Plan(**{**found, "target": Target(**found["target"])})
@@ -176,7 +182,7 @@ def source(number: int, second_byte: int = 16) -> str:
 
 def tail_channels_of(number: int, channels: int) -> list[str]:
     """The small channels of tail viewer `number`: neighbours on a ring, so that each gets the same number."""
-    return [f"#tail{(number * TAIL_JOINS + at) % channels}" for at in range(TAIL_JOINS)]
+    return [f"#tail{(number * JOINS + at) % channels}" for at in range(JOINS)]
 
 
 def machine_viewers() -> int:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import html
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from loadtest.timing import DISTURBED
 
 Numbers = Sequence[float | None]
 
@@ -45,34 +48,51 @@ def page(outcome: Mapping[str, Any]) -> str:
     """The whole file."""
     plan, totals, machine = outcome["plan"], outcome["totals"], outcome["machine"]
     title = f"Load: {outcome['shape']}, {plan['viewers']:,} viewers, {plan['rate']:g} messages/s"
-    limits = "on" if plan["limits"] else "off"
     parts = [
         f"<h1>{_text(title)}</h1>",
-        f"<p class=soft>{outcome['date']} · run {outcome['run']} · {_text(plan['target'])} (cluster {plan['cluster']}, "
-        f"{plan['edges']} edges, limits {limits}) · {_text(machine['processor'])}, {machine['cores']} cores, Linux "
-        f"{_text(machine['kernel'])}, Python {machine['python']} · load average at the end "
+        f"<p class=soft>{outcome['date']} · run {outcome['run']} · {_text(plan['target'])} (cluster {plan['cluster']}) "
+        f"· {_text(plan_told(plan))} · {_text(_machine_told(machine))} · load average at the end "
         f"{machine['load_average'][0]}</p>",
         f"<div class='verdict {outcome['status']}'><b>{outcome['status'].capitalize()}.</b> "
         f"{_text(outcome['summary'])}</div>",
         _cards(outcome),
+        f"<p>{_text(others_told(outcome['others']))}</p>",
         _plots(outcome),
+        "<h2>Messages</h2>",
+        _messages(outcome["messages"]),
         "<h2>Delay from sending to another's screen</h2>",
         _delays(outcome["delays"], "channel"),
+        "<p class=soft>From the write to the moment at which the reader's kernel has the line.</p>",
+        "<h3>By what programs outside of the test took in the same second</h3>",
+        _bands(outcome["others"]["bands"]),
         "<h2>Verdicts: from sending to one's own USERSTATE</h2>",
         _delays(outcome["verdicts"], "channel"),
         "<h2>Getting in: from connecting to the end of the join</h2>",
         _delays(outcome["entering"], "channel"),
     ]
     if outcome["returning"]:
-        parts += ["<h2>Coming back after the storm</h2>", _delays({"all": outcome["returning"]}, "")]
-        parts.append(f"<p>Everybody was back after {outcome['returning']['all_back_s']:g} s.</p>")
-    if outcome["disturbance"]:
-        parts += ["<h2>Those who stayed, before and in the 20 s after</h2>", _delays(outcome["disturbance"], "when")]
+        back = outcome["returning"]
+        parts += ["<h2>Coming back after the storm</h2>", _delays({"all": back}, "")]
+        parts.append(
+            f"<p>{back['back']:,} of {back['left']:,} came back, the last within {back['all_back_s']:g} s. Turned away "
+            f"by our limits: {back['turned_away']:,}. Connections that ended before they were in, and were tried "
+            f"again: {back['tries_lost']:,}.</p>"
+        )
+    if outcome["stayed"]:
+        parts += ["<h2>Those who stayed</h2>", _stayed(outcome["stayed"])]
     parts += ["<h2>Lost, repeated, out of order</h2>", _checks(outcome["checks"])]
     if outcome["tail"]:
         tail = outcome["tail"]
-        parts.append(f"<p>Small channels: {tail['seen']:,} of {tail['expected']:,} deliveries.</p>")
+        parts.append(
+            f"<p>Small channels together: {tail['seen']:,} of {tail['expected']:,} deliveries, {tail['repeated']:,} "
+            f"repeated; of {tail['unsure']:,} more it is not known whether they were let in.</p>"
+        )
+    if outcome["moderation"]["shown"]:
+        parts += ["<h2>Moderating: from the command to the moderator's own screen</h2>"]
+        parts.append(_delays(outcome["moderation"]["shown"], "command"))
     parts += ["<h2>Processes while messages were sent</h2>", _services(outcome)]
+    parts += ["<h2>What it cost</h2>", _table(("", ""), list(outcome["costs"].items()))]
+    parts.append("<p class=soft>Processor time by what was done with it. A small load pays for idle services.</p>")
     if outcome["metrics"]:
         parts += ["<h2>What the services counted</h2>", _table(("", "sum"), sorted(outcome["metrics"].items()))]
     told = {**outcome["denials"], **outcome["trouble"]}
@@ -82,6 +102,31 @@ def page(outcome: Mapping[str, Any]) -> str:
         f"<p class=soft>Lines had {totals['line_bytes']:g} bytes on average. Delays are those of sampled viewers; the "
         "others are counted by their bytes: who lost or repeated a line has another sum (docs/load.md).</p>"
     )
+    return _whole(title, parts)
+
+
+def limit_page(found: Mapping[str, Any]) -> str:
+    """The page of a search for the limit (limit.py)."""
+    title = "Load: how far it goes"
+    parts = [
+        f"<h1>{title}</h1>",
+        f"<p class=soft>{found['date']} · {_text(_machine_told(found['machine']))}</p>",
+        *(f"<p>{_text(line)}.</p>" for line in found["summary"]),
+    ]
+    keys = (
+        "viewers", "gathered", "rate", "delivered_per_s", "p50_ms", "p99_ms", "max_ms", "stack_cores", "load_cores",
+        "load_lag_p99_ms", "others_cores", "disconnected", "status",
+    )  # fmt: skip
+    for leg, steps in found["legs"].items():
+        delivered = [step["delivered_per_s"] for step in steps]
+        lines = {name: [step[f"{name}_ms"] for step in steps] for name in ("p50", "p99")}
+        parts.append(f"<h2>{_text(leg.capitalize())}</h2>")
+        parts.append(plot("Delay by deliveries a second, ms", delivered, lines, log=True))
+        parts.append(_table([key.replace("_", " ") for key in keys], [[step[key] for key in keys] for step in steps]))
+    return _whole(title, parts)
+
+
+def _whole(title: str, parts: Sequence[str]) -> str:
     body = "\n".join(parts)
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{_text(title)}</title>"
@@ -90,22 +135,35 @@ def page(outcome: Mapping[str, Any]) -> str:
     )
 
 
+def plan_told(plan: Mapping[str, Any]) -> str:
+    """Who came from where, in words."""
+    return (
+        f"{plan['edges']} edges, limits {'on' if plan['limits'] else 'off'}, {plan['haproxy']:.0%} through HAProxy, "
+        f"{plan['websocket']:.0%} over WebSocket, {plan['tls']:.0%} over TLS, "
+        f"{'tags and commands' if plan['tagged'] else 'no tags'}, {plan['chatters']} chatters"
+    )
+
+
+def _machine_told(machine: Mapping[str, Any]) -> str:
+    return f"{machine['processor']}, {machine['cores']} cores, Linux {machine['kernel']}, Python {machine['python']}"
+
+
 def _cards(outcome: Mapping[str, Any]) -> str:
     totals, generator = outcome["totals"], outcome["generator"]
     delay = max(outcome["delays"].values(), key=lambda one: one["count"], default={"p50": 0, "p99": 0, "max": 0})
-    per_1000 = generator["cpu_ms_per_1000_deliveries"]
+    per_1000, others = generator["cpu_ms_per_1000_deliveries"], outcome["others"]["cores"]
     cards = [
         (f"{outcome['gathered']['viewers']:,}", "viewers when it began"),
-        (f"{totals['sent_per_s']:g}/s", "messages offered"),
+        (f"{totals['sent_per_s']:g}/s", "messages offered, without spam"),
         (f"{totals['delivered_per_s']:,}/s", "publications delivered"),
         (f"{delay['p50']:,.0f} ms", "delay, median"),
         (f"{delay['p99']:,.0f} ms", "delay, 99 %"),
         (f"{delay['max']:,.0f} ms", "delay, maximum"),
-        (f"{totals['denied']:,}", "denied"),
+        (f"{totals['denied']:,}", "denied, mostly spam" if outcome["plan"]["limits"] else "denied"),
         (f"{totals['disconnected']:,}", "disconnected"),
         ("-" if per_1000 is None else f"{per_1000:g} ms", "load's own CPU per 1,000 deliveries"),
         ("-" if outcome["machine_busy"] is None else f"{outcome['machine_busy']:.0%}", "of all cores busy"),
-        ("-" if outcome["others_cores"] is None else f"{outcome['others_cores']:g}", "cores busy with other programs"),
+        ("-" if others is None else f"{others:.2f}", "cores busy with other programs"),
     ]
     inner = "".join(f"<div class=card><b>{value}</b><span>{name}</span></div>" for value, name in cards)
     return f"<div class=cards>{inner}</div>"
@@ -131,22 +189,36 @@ def _plots(outcome: Mapping[str, Any]) -> str:
     if len(series["delay_p99_by_channel"]) > 1:
         figures.append(figure("Delay by channel, 99 %, ms", series["delay_p99_by_channel"], log=True))
     figures += [
-        figure("The load's own lateness, part of every delay above: 99 %, ms", {"load": series["own_lag_p99"]}),
-        figure("Processor time, cores", series["cpu"]),
-        figure("Memory, MiB", series["memory_mib"]),
+        figure("The load's own lateness, not part of the delays above: 99 %, ms", {"load": series["own_lag_p99"]}),
+        figure("Processor time, cores", _one_load(series["cpu"])),
+        figure("Memory, MiB", _one_load(series["memory_mib"])),
         figure("All cores busy, share", {"this machine": series["busy"]}),
+        figure("Programs outside of the test, cores", {"others": series["others"]}),
     ]
     if "metrics" in series:
         figures += [
             figure("Edges: the most that the loop was late in a second, ms", series["loop_lag_ms"]),
             figure("Edges: one pass over a channel's members, mean, ms", series["pass_ms"]),
-            figure("Submissions per batch, mean", {"submissions": series["batch_size"]}),
+            figure(
+                "Batch sizes, mean",
+                {"submissions to clue": series["batch_size"], "publications in one pass": series["pass_size"]},
+            ),
             figure(
                 "Skipped, repaired, denied, retried a second",
                 {name: series["metrics"][name] for name in ("skipped", "repaired", "denied", "retried", "dropped")},
             ),
         ]
     return "".join(figures)
+
+
+def _one_load(lines: Mapping[str, Numbers]) -> dict[str, Numbers]:
+    """All processes of the load as one line."""
+    loads = [ys for name, ys in lines.items() if name.startswith("load-")]
+    total: Numbers = [
+        sum(known) if (known := [y for y in ys if y is not None]) else None for ys in zip(*loads, strict=True)
+    ]
+    others = {name: ys for name, ys in lines.items() if not name.startswith("load-")}
+    return {**others, "the load": total} if loads else others
 
 
 # -- plots ----------------------------------------------------------------------------------------------------------
@@ -177,10 +249,10 @@ def plot(
         y = y_at(tick)
         parts.append(f"<line class=grid x1={_LEFT} x2={_WIDTH - _RIGHT} y1={y:.1f} y2={y:.1f} />")
         parts.append(f"<text x={_LEFT - 8} y={y + 4:.1f} text-anchor=end>{_short(tick)}</text>")
-    for tick in _ticks(right - left, 8):
-        x = math.ceil(left / 10) * 10 + tick
-        if x <= right:
-            parts.append(f"<text x={x_at(x):.1f} y={_HEIGHT - 8} text-anchor=middle>{x:g}</text>")
+    step = _ticks(right - left, 8)[1]
+    for number in range(math.ceil(left / step), math.floor(right / step) + 1):
+        x = number * step
+        parts.append(f"<text x={x_at(x):.1f} y={_HEIGHT - 8} text-anchor=middle>{_short(x)}</text>")
     for at, name in marks:
         if left <= at <= right:
             x = x_at(at)
@@ -239,6 +311,56 @@ def _delays(named: Mapping[str, Mapping[str, float]], first: str) -> str:
     heads = (first, "p50 ms", "p90 ms", "p99 ms", "max ms", "measured")
     rows = [(name, *(one[key] for key in ("p50", "p90", "p99", "max", "count"))) for name, one in named.items()]
     return _table(heads, rows)
+
+
+def others_told(others: Mapping[str, Any]) -> str:
+    """Whether the machine was the test's own."""
+    if others["cores"] is None:
+        return "What other programs took is not known."
+    took = f"{others['cores']:.2f} cores on average"
+    if not others["disturbed_s"]:
+        return f"The machine was the test's own: other programs took {took}, never {DISTURBED:g} or more in a second."
+    return (
+        f"The machine was disturbed: programs outside of the test took {took}, {DISTURBED:g} or more in "
+        f"{others['disturbed_s']} of {others['of_s']} seconds. Delays would be lower without them."
+    )
+
+
+def _bands(bands: Sequence[Mapping[str, float]]) -> str:
+    bounds = [f"{one['from']:g}" for one in bands]
+    names = [*(f"{low} to {high} cores" for low, high in itertools.pairwise(bounds)), f"{bounds[-1]} or more"]
+    rows = [
+        (name, one["seconds"], *(one[key] for key in ("p50", "p90", "p99", "max", "count")))
+        for name, one in zip(names, bands, strict=True) if one["seconds"]
+    ]  # fmt: skip
+    return _table(("others took", "seconds", "p50 ms", "p90 ms", "p99 ms", "max ms", "measured"), rows)
+
+
+def _stayed(phases: Mapping[str, Mapping[str, float]]) -> str:
+    rows = [
+        (
+            f"{name} (second {one['from_s']} to {one['to_s']})",
+            *(one[key] for key in ("p50", "p90", "p99", "max", "count", "own_lag_p99", "crowd_lag_p99")),
+        )
+        for name, one in phases.items()
+    ]
+    heads = ("", "p50 ms", "p90 ms", "p99 ms", "max ms", "measured", "lateness of their process", "of the crowd's")
+    return f"<p>{_text(rise_told(phases))}</p>" + _table(heads, rows) + (
+        "<p class=soft>They and who speaks to them have a process of their own, which takes no part in what happens to "
+        "the others. Lateness (99 %, ms) is how late a process of the load comes to what is due: delays leave the "
+        "reader's out.</p>"
+    )
+
+
+def rise_told(phases: Mapping[str, Mapping[str, float]]) -> str:
+    """How much those who stayed were disturbed."""
+    before, during = phases["before"]["p99"], phases["during"]["p99"]
+    return f"Those who stayed: p99 {before:,.0f} ms before and {during:,.0f} ms during it, {during - before:+,.0f} ms."
+
+
+def _messages(by_kind: Mapping[str, Mapping[str, int]]) -> str:
+    keys = ("sent", "allowed", "denied", "unconfirmed", "unanswered", "cut off")
+    return _table(("from", *keys), [(kind, *(one[key] for key in keys)) for kind, one in by_kind.items()])
 
 
 def _checks(checks: Mapping[str, Any]) -> str:

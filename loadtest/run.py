@@ -15,7 +15,7 @@ from common.errors import ConfigError
 from loadtest.monitor import LogReader, Processes, Statsd
 from loadtest.outcome import Record, delivered_in, evaluate, line_bytes, summed
 from loadtest.plan import CALM, MAIN, RAIDED, Plan
-from loadtest.report import page
+from loadtest.report import others_told, page
 from loadtest.shapes import SETTLE_S
 from loadtest.timing import merged
 from ops.ports import free_port
@@ -29,11 +29,11 @@ def carry_out(plan: Plan, folder: Path, statsd: Statsd | None, *, yes_really: bo
     channels = {"raid": (MAIN, RAIDED), "storm": (MAIN, CALM)}.get(plan.shape, (MAIN,))
     log = LogReader(plan.target.control, channels, plan.run) if plan.target.control else None
     processes = Processes()
-    processes.watch(plan.target.pids)
+    processes.watch({**plan.target.pids, "load-runner": os.getpid()})
     record = Record(folder / "record.jsonl")
     say(
         f"{plan.shape}: {plan.viewers:,} viewers, {plan.rate:g} messages/s from {plan.chatters} chatters for "
-        f"{plan.seconds:g} s, at {plan.target.name}, from {plan.workers} processes; about "
+        f"{plan.seconds:g} s, at {plan.target.name}, from {plan.processes} processes; about "
         f"{plan.viewers / 1500 + plan.seconds + SETTLE_S + 12:.0f} s"
     )
     processes.start()
@@ -62,9 +62,10 @@ def _drive(plan: Plan, folder: Path, record: Record, processes: Processes, *, ye
     plan.write(plan_file)
     command = [
         sys.executable, "-m", "locust", "-f", str(ROOT / "loadtest" / "locustfile.py"), "--headless",
-        "--processes", str(plan.workers), "--plan", str(plan_file), "--record", str(folder / "record.jsonl"),
+        "--processes", str(plan.processes), "--plan", str(plan_file), "--record", str(folder / "record.jsonl"),
         "--master-bind-host", "127.0.0.1", "--master-bind-port", port, "--master-port", port,
-        "--only-summary", *(["--yes-really"] if yes_really else []),
+        # A request that failed is a matter for the report, not for the exit status.
+        "--exit-code-on-error", "0", "--only-summary", *(["--yes-really"] if yes_really else []),
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     most = plan.viewers / 500 + plan.seconds + 400
@@ -132,12 +133,26 @@ def as_text(outcome: dict[str, Any]) -> str:
     ]
     if outcome["returning"]:
         back = outcome["returning"]
-        lines.append(f"back after the storm: p50 {back['p50']:g}, p99 {back['p99']:g}, the last {back['max']:g} ms")
-    if outcome["disturbance"]:
-        moved = outcome["disturbance"]
-        lines.append(f"those who stayed: p99 {moved['before']['p99']:g} ms before, {moved['after']['p99']:g} ms after")
+        lines.append(
+            f"{back['back']:,} of {back['left']:,} back after the storm, the last within {back['all_back_s']:g} s (p50 "
+            f"{back['p50']:g}, p99 {back['p99']:g} ms); turned away {back['turned_away']}, tries lost "
+            f"{back['tries_lost']}"
+        )
+    if outcome["stayed"]:
+        phases = (
+            f"{one['p99']:g} ms {name} (lateness {one['own_lag_p99']:g})" for name, one in outcome["stayed"].items()
+        )
+        lines.append(f"those who stayed, p99: {', '.join(phases)}")
+    shown = outcome["moderation"]["shown"]
+    if shown:
+        done = sum(one["count"] for one in shown.values())
+        most = max(one["max"] for one in shown.values())
+        lines.append(f"moderator: {done} acts were shown, each within {most:g} ms")
+    if outcome["tail"]:
+        lines.append(f"small channels: {outcome['tail']['seen']:,} of {outcome['tail']['expected']:,} deliveries")
     cores = ", ".join(f"{name} {one['cores']:g}" for name, one in outcome["services"].items() if one["cores"] >= 0.01)
-    lines.append(f"cores: {cores}; other programs {outcome['others_cores']}")
+    lines.append(f"cores: {cores}")
+    lines.append(others_told(outcome["others"]))
     lines.append(
         f"the load itself: {generator['cores']:g} cores, "
         f"{generator['cpu_ms_per_1000_deliveries']} ms CPU per 1,000 deliveries, its own lateness p99 "

@@ -28,7 +28,7 @@ class Target:
     limits: bool = True
     control: str = ""                         # HOST:PORT of clue's Control; empty: no stack but a bare server
     control_token: str = ""
-    pids: dict[str, int] = field(default_factory=dict)               # of its services, for CPU and memory
+    pids: dict[str, int] = field(default_factory=dict)               # of its processes, for CPU and memory
 
     @property
     def proxied(self) -> bool:
@@ -37,23 +37,31 @@ class Target:
 
 
 def local_stack(data: str) -> Target:
-    """The stack that runs in the data folder. Raises ConfigError when there is none."""
+    """The stack that runs in the data folder; of several clusters in it, the one named test. Raises ConfigError when
+    no stack runs there."""
     folder = DataFolder(Path(data))
     stack = folder.read_stack()
-    services: list[dict[str, Any]] = stack["services"]
+    clusters: dict[str, dict[str, Any]] = stack.get("clusters") or {}
+    cluster, services = CLUSTER if CLUSTER in clusters else stack["cluster"], stack["services"]
+    # What else there is, is the first cluster's.
+    stack = {**stack, **clusters.get(cluster, {})}
+    token_file = stack.get("control_token_file")
+    token = Path(token_file).read_text("ascii").strip() if token_file else folder.control_token()
+    edges = [s for s in services if s["service"] == "edge" and s.get("cluster", cluster) == cluster]
     return Target(
         name=f"the stack in {folder.path.name}",
-        cluster=stack["cluster"],
+        cluster=cluster,
         irc=stack["irc"],
         ws=_host_port(stack["ws"]),
         ircs=stack["ircs"],
         wss=_host_port(stack["wss"]),
-        edges={s["name"]: dict(s["addresses"]) for s in services if s["service"] == "edge"},
+        edges={edge["name"]: dict(edge["addresses"]) for edge in edges},
         open_auth=stack["auth"] == "open",
         limits=stack["limits"],
         control=stack["control"],
-        control_token=folder.control_token(),
-        pids={s["name"]: s["pid"] for s in services if s["pid"]},
+        control_token=token,
+        # Those of other clusters as well: what they take is none of other programs' doing.
+        pids={**{s["name"]: s["pid"] for s in services if s["pid"]}, "tallgrass up": stack["pid"]},
     )
 
 
@@ -73,8 +81,8 @@ def require_permitted(target: Target, *, yes_really: bool) -> None:
             raise ConfigError(f"{address} is not on this machine: the load goes to 127.0.0.0/8 only")
     if target.cluster != CLUSTER and not yes_really:
         raise ConfigError(
-            f"{target.name} is cluster {target.cluster}, which has users: start one for the load with "
-            f"`tallgrass up --clusters {CLUSTER} --data DIR`, or say --yes-really"
+            f"{target.name} is cluster {target.cluster}, which has users, and has no cluster {CLUSTER}: start one for "
+            f"the load with `tallgrass up --clusters {CLUSTER} --data DIR`, or say --yes-really"
         )
 
 

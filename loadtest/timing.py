@@ -11,6 +11,9 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+# Cores that programs outside of the test may take in a second without being told of.
+DISTURBED = 0.3
+
 # 32 steps to each doubling: a bucket's middle is within 1.1 % of all that falls in it.
 _STEPS = 32
 _LEAST_MS = 0.05

@@ -5,11 +5,14 @@ Fixed numbers of chatters and of the odd ones come first; herds of viewers are w
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections import Counter
-from typing import Any, ClassVar
+from dataclasses import replace
+from typing import ClassVar
 
 import gevent
+from gevent.event import Event
 from locust import User, constant_pacing, tag, task
 from locust.env import Environment
 from locust.exception import StopUser
@@ -18,13 +21,15 @@ from loadtest import marks
 from loadtest.audit import FATES
 from loadtest.herd import SAMPLE_EVERY, Control, Herd, Viewer
 from loadtest.irc_client import IrcClient, Refused, now
-from loadtest.plan import CALM, MAIN, SPACING_S, Plan, Seat, senders_for, tail_channels_of
+from loadtest.moderation import ANSWER_S, SPAM, Act, Watch, acts
+from loadtest.plan import CALM, JOINS, MAIN, RAIDED, SPACING_S, STAYED_IN, Plan, Seat, senders_for, tail_channels_of
 from loadtest.timing import Recorder
 from ops.checker import Fate
 
 _TAIL_FIRST = 100_000        # viewers' numbers of the tail, and of those who stay, do not meet the crowd's
-_CALM_FIRST = 150_000
+_STAYED_FIRST = 150_000
 _ODD_FIRST = 5_000           # senders' numbers of moderators and so on; chatters have those below
+_FLAPPER_NAMES = 6           # one every 2 s: each joins twenty channels every 12 s, which the limits let it
 _AGAIN_S = 2.0
 # Of each kind, so many are members of their channel. The others speak without having joined, as bots do: a thousand
 # readers on greenlets of their own would make the load its own bottleneck. Herds are there to read.
@@ -38,6 +43,7 @@ class World:
         self.plan = plan
         self.environment = environment
         self.worker = worker
+        self.apart = plan.apart and worker == plan.workers   # the process of those who stay
         self.recorder = Recorder(now)
         self.control = Control()
         self.herds: list[Herd] = []
@@ -48,9 +54,9 @@ class World:
 
     def number(self, kind: str) -> int:
         """The next number of a kind of user: no two processes give the same one."""
-        number = self.worker + self._next[kind] * self.plan.workers
+        nth = self._next[kind]
         self._next[kind] += 1
-        return number
+        return nth if self.apart else self.worker + nth * self.plan.workers
 
     def fire(self, name: str, ms: float, error: str = "") -> None:
         """One request, as locust counts them."""
@@ -74,7 +80,12 @@ class LurkerHerd(ChatUser):
     """Question: does everyone who only watches get everything, in time? One locust user is a herd of viewers."""
 
     weight = 1
-    label: ClassVar[str] = MAIN.removeprefix("#")
+    stays: ClassVar[bool] = False
+    sample_every: ClassVar[int] = SAMPLE_EVERY
+
+    @property
+    def label(self) -> str:
+        return MAIN.removeprefix("#")
 
     def channels(self, number: int) -> list[str]:
         return [MAIN]
@@ -86,7 +97,7 @@ class LurkerHerd(ChatUser):
         world = self.world
         size = world.plan.herd
         index = world.number(type(self).__name__)
-        every = min(SAMPLE_EVERY, max(1, size // 3))
+        every = min(self.sample_every, max(1, size // 3))
         # Not the first of each herd alone: who joined late is written to late.
         offset = index * 7
         viewers = [
@@ -99,7 +110,7 @@ class LurkerHerd(ChatUser):
                 viewer.sampled = True
         self.herd = Herd(
             viewers, run=world.plan.run, label=self.label, recorder=world.recorder, control=world.control,
-            fire=world.fire,
+            fire=world.fire, stays=self.stays,
         )  # fmt: skip
         world.herds.append(self.herd)
 
@@ -113,26 +124,34 @@ class LurkerHerd(ChatUser):
         self.herd.close()
 
 
-class CalmHerd(LurkerHerd):
-    """Question: what does a reconnect storm do to those who are not part of it?"""
+class StayedHerd(LurkerHerd):
+    """Question: what does a storm or a raid do to those who are not part of it?"""
 
     weight = 0
     fixed_count = 0
-    label = CALM.removeprefix("#")
+    stays = True
+
+    @property
+    def label(self) -> str:
+        return STAYED_IN[self.world.plan.shape].removeprefix("#")
 
     def channels(self, number: int) -> list[str]:
-        return [CALM]
+        return [STAYED_IN[self.world.plan.shape]]
 
     def first(self) -> int:
-        return _CALM_FIRST
+        return _STAYED_FIRST
 
 
 class TailHerd(LurkerHerd):
-    """Question: do thousands of small channels get theirs beside a giant?"""
+    """Question: do thousands of small channels get theirs beside a giant? Little comes, so everybody reads."""
 
     weight = 0
     fixed_count = 0
-    label = "tail"
+    sample_every = 1
+
+    @property
+    def label(self) -> str:
+        return "tail"
 
     def channels(self, number: int) -> list[str]:
         return tail_channels_of(number, self.world.plan.tail_channels)
@@ -285,8 +304,8 @@ class RaidedChatter(Chatter):
 
     kind = "raided chatter"
     numbers_from = 4_000
-    channel = "#raided"
-    label = "raided"
+    channel = RAIDED
+    label = RAIDED.removeprefix("#")
 
     def rate(self) -> float:
         return self.world.plan.rate
@@ -305,58 +324,78 @@ class Spammer(Speaker):
     @task
     def spam(self) -> None:
         if self.world.control.speaking and self.enter():
-            self.say(self.channel, "BUY FOLLOWERS", "spam")
+            self.say(self.channel, SPAM, "spam")
 
 
 class Moderator(ChatUser):
-    """Question: does moderating go on under load? Times out the spammer and lets it in again, through clue's Control.
-
-    Slash commands are not part of the dialect yet; operators' calls are.
-    """
+    """Question: does moderating go on under load? The broadcaster does all that a moderator can (moderation.py), one
+    thing after the other, and each time waits until its own screen shows it, as everybody's does."""
 
     weight = 0
     fixed_count = 0
-    wait_time = constant_pacing(5.0)
 
     def on_start(self) -> None:
-        # Imported here: gRPC starts threads, and locust forks its workers before it makes users.
-        import grpc
-        import grpc.experimental.gevent
+        plan = self.world.plan
+        number = _ODD_FIRST + 300 + self.world.number("moderator")
+        self._seat = replace(plan.sender(number), login=MAIN.removeprefix("#"))
+        self._client: IrcClient | None = None
+        self._watch = Watch(MAIN)
+        groups = acts(plan.sender(_ODD_FIRST).login)
+        self._next = itertools.cycle(groups)
+        self._pace = min(5.0, plan.seconds / (len(groups) + 1))   # so that each is done at least once
 
-        from common.pb import clue_pb2_grpc
-
-        grpc.experimental.gevent.init_gevent()
-        self._link = grpc.insecure_channel(self.world.plan.target.control, options=[("grpc.enable_http_proxy", 0)])
-        self._stub: Any = clue_pb2_grpc.ControlStub(self._link)
+    def wait_time(self) -> float:
+        return self._pace
 
     @tag("moderator")
     @task
     def moderate(self) -> None:
-        import grpc
+        if self.world.control.speaking and self._enter():
+            for act in next(self._next):
+                self._do(act)
 
-        from common import rpc
-        from common.pb import clue_pb2
-
-        world = self.world
-        if not world.control.speaking:
+    def _do(self, act: Act) -> None:
+        world, client = self.world, self._client
+        assert client is not None
+        shown = Event()
+        line = self._watch.prepare(act, shown.set)
+        if line is None:
             return
-        metadata = ((rpc.CONTROL_TOKEN_HEADER, world.plan.target.control_token),)
-        login = world.plan.sender(_ODD_FIRST).login
-        for banned, duration_s in ((True, 1), (False, 0)):
-            request = clue_pb2.SetBanRequest(
-                channel=MAIN, login=login, banned=banned, duration_s=duration_s, reason="spam"
-            )
-            begun, error = now(), ""
-            try:
-                self._stub.SetBan(request, timeout=5.0, metadata=metadata)
-                world.recorder.count("bans" if banned else "unbans")
-            except grpc.RpcError as refusal:
-                error = str(refusal.details())
-            world.fire("ban" if banned else "unban", (now() - begun) * 1e3, error)
-            gevent.sleep(0.5)
+        begun, error = now(), ""
+        try:
+            client.send_raw(f"PRIVMSG {MAIN} :{line}\r\n".encode())
+            if not shown.wait(ANSWER_S):
+                error = f"{act.name}: after {ANSWER_S:g} s there was no {self._watch.missing()}"
+        except (Refused, OSError) as refused:
+            error = f"{act.name}: {refused}"
+        if error:
+            world.recorder.count(f"unmoderated {error[:150]}")
+        else:
+            world.recorder.delay(f"moderate {act.name}", (now() - begun) * 1e3)
+        world.fire(act.name, (now() - begun) * 1e3, error)
+
+    def _enter(self) -> bool:
+        """Log in and join, if not there. Whom it will time out and ban must be a user first."""
+        if self._client is not None and self._client.open:
+            return True
+        self._client = IrcClient(self._seat, on_line=self._watch.take)
+        troublemaker = IrcClient(self.world.plan.sender(_ODD_FIRST))
+        try:
+            for client in (self._client, troublemaker):
+                client.connect()
+                client.log_in()
+            self._client.join(MAIN)
+        except (Refused, OSError, gevent.Timeout) as error:
+            self.world.recorder.count(f"lost: moderator: {str(error)[:60]}")
+            self._client.close()
+            return False
+        finally:
+            troublemaker.close()
+        return True
 
     def on_stop(self) -> None:
-        self._link.close()
+        if self._client is not None:
+            self._client.close()
 
 
 class Flapper(ChatUser):
@@ -367,7 +406,8 @@ class Flapper(ChatUser):
     wait_time = constant_pacing(2.0)
 
     def on_start(self) -> None:
-        self.number = _ODD_FIRST + 100 + self.world.number("flapper")
+        first = _ODD_FIRST + 100 + self.world.number("flapper") * _FLAPPER_NAMES
+        self._numbers = itertools.cycle(range(first, first + _FLAPPER_NAMES))
 
     @tag("flapper")
     @task
@@ -375,10 +415,10 @@ class Flapper(ChatUser):
         world = self.world
         if not world.control.speaking:
             return
-        channels = [f"#flap{world.chance.randrange(500)}" for _ in range(20)]
+        channels = [f"#flap{world.chance.randrange(500)}" for _ in range(JOINS)]
         channels = list(dict.fromkeys(channels))
         begun = now()
-        client = IrcClient(world.plan.sender(self.number))
+        client = IrcClient(world.plan.sender(next(self._numbers)))
         try:
             client.connect()
             client.log_in()
@@ -387,6 +427,7 @@ class Flapper(ChatUser):
             world.recorder.count("flaps")
             world.fire("flap", (now() - begun) * 1e3)
         except (Refused, OSError, gevent.Timeout) as error:
+            world.recorder.count(f"error: flap: {(str(error) or 'time-out')[:60]}")
             world.fire("flap", (now() - begun) * 1e3, str(error) or "time-out")
         finally:
             client.close()
@@ -431,7 +472,7 @@ def cast(plan: Plan) -> dict[type[User], int]:
     shape = plan.shape
     return {
         Chatter: plan.chatters,
-        CalmHerd: plan.calm_herds,
+        StayedHerd: plan.stayed_herds,
         CalmChatter: senders_for(plan.calm_rate) if shape == "storm" else 0,
         TailHerd: plan.tail_herds,
         TailChatter: senders_for(plan.tail_rate) if shape == "longtail" else 0,
@@ -443,4 +484,7 @@ def cast(plan: Plan) -> dict[type[User], int]:
     }
 
 
-__all__ = ["SPACING_S", "ChatUser", "LurkerHerd", "World", "cast"]
+# Those who have a process of their own.
+APART: tuple[type[User], ...] = (StayedHerd, CalmChatter, RaidedChatter)
+
+__all__ = ["APART", "SPACING_S", "ChatUser", "LurkerHerd", "World", "cast"]

@@ -76,9 +76,46 @@ def test_a_stack_is_loaded_and_nothing_is_lost(tmp_path):
     check = found["checks"]["#tpp"]
     assert check["log"]["messages"] == check["told"]["allowed"] > 20
     assert check["viewers"]["exact"] > 100
+    acts = {"/timeout", "/untimeout", "/ban", "/unban", "/delete", "/clear", "/emoteonly", "/slow", "/uniquechat"}
+    assert acts <= set(found["moderation"]["shown"])
+    assert {"edge-1", "edge-2", "clue-1", "redis-1", "load-1", "load-master", "load-runner"} <= set(found["services"])
     (page,) = (tmp_path / "report").glob("*/report.html")
     assert "<svg" in page.read_text()
     assert not list((tmp_path / "report").rglob("plan.json")), "it holds the control token"
+
+
+def test_a_storm_is_measured_by_those_who_stay(tmp_path):
+    """Everybody comes back, nobody is turned away, and a process of its own saw those who stayed before and after."""
+    page = tmp_path / "load.md"
+    page.write_text("# Load\n")
+    with running_stack(tmp_path / "data", "--clusters", "test") as stack:
+        done, found = load(
+            "storm", "--data", str(stack.data), "--viewers", "200", "--rate", "10", "--seconds", "9",
+            "--update", str(page), report=tmp_path / "report",
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    back = found["returning"]
+    assert back["back"] == back["left"] >= 200
+    assert back["turned_away"] == 0
+    assert all(found["stayed"][phase]["count"] > 0 for phase in ("before", "during", "after"))
+    assert found["plan"]["apart"]
+    assert found["checks"]["#calm"]["log"]["messages"] == found["checks"]["#calm"]["told"]["allowed"] > 20
+    assert "<!-- storm: begin -->" in page.read_text()
+
+
+def test_a_raid_is_delivered_whole_where_it_lands(tmp_path):
+    """Raiders get all that is said after they have come, those at home all of it, and each is counted where it is."""
+    with running_stack(tmp_path / "data", "--clusters", "test") as stack:
+        done, found = load(
+            "raid", "--data", str(stack.data), "--viewers", "200", "--rate", "10", "--seconds", "12",
+            "--websocket", "0", report=tmp_path / "report",
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert set(found["delays"]) == {"raided", "stayed", "tpp"}
+    raided = found["checks"]["#raided"]
+    assert raided["log"]["messages"] == raided["told"]["allowed"] > 50
+    assert raided["viewers"]["exact"] > 150
+    assert found["series"]["viewers"][-1] == found["gathered"]["viewers"] >= 200
 
 
 def test_a_cluster_with_users_is_refused(tmp_path):
@@ -90,6 +127,23 @@ def test_a_cluster_with_users_is_refused(tmp_path):
     assert "--clusters test" in done.stderr
     assert "--yes-really" in done.stderr
     assert found is None
+
+
+def test_beside_a_cluster_with_users_the_test_cluster_is_loaded(tmp_path):
+    """Of a stack with both, the test cluster gets the traffic, without being named."""
+    with running_stack(tmp_path / "data", "--clusters", "main,test") as stack:
+        done, found = load(
+            "steady", "--data", str(stack.data), "--viewers", "100", "--rate", "10", "--seconds", "4",
+            report=tmp_path / "report",
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert found["plan"]["cluster"] == "test"
+    assert found["checks"]["#tpp"]["log"]["messages"] > 20
+    spent = {
+        cluster: sum(one["cpu_s"] for name, one in found["services"].items() if name.startswith(f"{cluster}-edge-"))
+        for cluster in ("main", "test")
+    }
+    assert spent["test"] > spent["main"]
 
 
 def test_without_a_stack_the_error_says_what_to_do(tmp_path):

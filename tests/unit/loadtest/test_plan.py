@@ -58,6 +58,36 @@ def test_a_process_holds_no_more_viewers_than_its_descriptors_allow():
     assert made.herds * made.herd >= 50_000
 
 
+@pytest.mark.parametrize("shape", ["steady", "storm", "longtail"])
+def test_fifteen_thousand_fit_with_descriptors_to_spare(shape):
+    """The crowd, in a storm twice while old connections end, is below 20,000 in each process of the load."""
+    made = plan(shape=shape, viewers=15_000, tail_channels=10_000, tail_rate=50.0)
+    crowd = -(-made.herds // made.workers) * made.herd
+    speakers = made.chatters + 200
+    epolls = 2 * made.herds
+    assert crowd + speakers + epolls < 18_000
+    assert 2 * crowd + epolls < 20_000
+
+
+@pytest.mark.parametrize("haproxy", [0.0, 0.1])
+def test_an_address_stays_below_an_edges_bound_while_its_sessions_are_replaced(haproxy):
+    """In a storm an edge may have an address' old sessions and its new ones at once: 64 are allowed."""
+    made = plan(viewers=15_000, haproxy=haproxy)
+    seats = [made.viewer(number) for number in range(15_000)]
+    through = Counter(seat.source for seat in seats if not seat.edge)
+    direct = Counter((seat.edge, seat.source) for seat in seats if seat.edge)
+    assert all(2 * (count + through[source]) <= 64 for (_, source), count in direct.items())
+
+
+def test_who_stays_has_a_process_of_its_own():
+    """A storm and a raid have one process more than the crowd's, other shapes have not."""
+    storm, raid, steady = plan(shape="storm"), plan(shape="raid"), plan()
+    assert (storm.processes, raid.processes, steady.processes) == (storm.workers + 1, raid.workers + 1, steady.workers)
+    assert plan(shape="storm", apart=False).processes == storm.workers
+    assert storm.stayed_herds >= 1
+    assert steady.stayed_herds == 0
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -82,7 +112,7 @@ def test_chatters_stay_below_the_limits():
 
 def test_each_small_channel_has_the_same_number_of_viewers():
     """Viewers of the tail are spread evenly over the small channels."""
-    readers = Counter(channel for number in range(500) for channel in tail_channels_of(number, 10_000))
+    readers = Counter(channel for number in range(1_000) for channel in tail_channels_of(number, 10_000))
     assert len(readers) == 10_000
     assert set(readers.values()) == {2}
 
