@@ -4,11 +4,11 @@ PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
 PROTO := $(wildcard proto/common/pb/*.proto)
-RECIPE := pyproject.toml setup.py $(PROTO)
+RECIPE := pyproject.toml setup.py edge/_fanout.c $(PROTO)
 SYSTEM_TOOLS := redis-server haproxy irssi weechat-headless nodejs npm iproute2 graphite-carbon graphite-web
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types dashboards proto bench bench-quick bench-peers chaos load load-full clean system-tools
+.PHONY: help run test lint types dashboards proto bench bench-quick bench-peers fuzz chaos load load-full clean system-tools
 
 help: ## list the targets
 	@echo 'make TARGET, where TARGET is one of'
@@ -45,6 +45,9 @@ load: .venv/installed-dev ## load a stack of its own for a minute (ARGS="storm -
 load-full: .venv/installed-dev ## the same for ten minutes
 	@$(BIN)/python -u -m loadtest tpp --seconds 600 $(ARGS)
 
+fuzz: .venv/installed-dev ## feed a million random and mutated lines to the codec and the session core (about a minute)
+	@$(BIN)/python -u -m tests.fuzz $(ARGS)
+
 chaos: .venv/installed-dev ## break everything under load and prove that nothing is lost (about 5 minutes)
 	@$(BIN)/python -u -m tests.chaos $(ARGS)
 
@@ -55,7 +58,7 @@ bench-peers: ## install inspircd and ngircd to compare with (Debian, root)
 clean: ## remove what was made here, but not the data in .tallgrass
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	rm -rf tests/clients/node_modules deploy/statsd/node_modules
-	rm -f common/pb/*_pb2.py common/pb/*_pb2.pyi common/pb/*_pb2_grpc.py
+	rm -f common/pb/*_pb2.py common/pb/*_pb2.pyi common/pb/*_pb2_grpc.py edge/_fanout.*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Debian's Python may come without ensurepip; then the pip beside it fills the environment.

@@ -1,6 +1,7 @@
 """Self-clocking batches: one call under way, and what arrives meanwhile is the next batch.
 
-An idle batcher adds no delay, a busy one batches by itself, order is kept, and there is no timer (ARCHITECTURE 3.2).
+An idle batcher adds no delay, a busy one batches by itself, and order is kept (ARCHITECTURE 3.2). One with a `rest_s`
+begins no batch sooner than that after the one before: calls that cost more than what they carry become fewer.
 Edges use one per lane towards clue; clue uses one per shard towards Redis and one per lane towards the exchanges.
 """
 
@@ -20,11 +21,15 @@ class Batcher(Generic[T, R]):
     future gets the result at its place, or the exception that `send` raised; 4. an idle batcher owns no task.
     """
 
-    __slots__ = ("_limit", "_loop", "_send", "_task", "_waiting")
+    __slots__ = ("_began", "_limit", "_loop", "_rest_s", "_send", "_task", "_waiting")
 
-    def __init__(self, send: Callable[[list[T]], Awaitable[Sequence[R]]], *, limit: int) -> None:
+    def __init__(
+        self, send: Callable[[list[T]], Awaitable[Sequence[R]]], *, limit: int, rest_s: float = 0.0
+    ) -> None:
         self._send = send
         self._limit = limit
+        self._rest_s = rest_s
+        self._began = 0.0
         self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
         self._task: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -47,19 +52,41 @@ class Batcher(Generic[T, R]):
             self._task = self._loop.create_task(self._run())
         return future
 
+    def withdraw(self, which: Callable[[T], bool]) -> list[T]:
+        """Take back waiting items, in order; their futures are cancelled."""
+        withdrawn = [(item, future) for item, future in self._waiting if which(item)]
+        if withdrawn:
+            self._waiting = deque((item, future) for item, future in self._waiting if not which(item))
+            for _, future in withdrawn:
+                future.cancel()
+        return [item for item, _ in withdrawn]
+
     async def close(self) -> None:
         """Wait until all that was put has been sent."""
         while self._task is not None:
             await asyncio.wait({self._task})
 
     async def _run(self) -> None:
-        waiting = self._waiting
         try:
-            while waiting:
-                batch = [waiting.popleft() for _ in range(min(len(waiting), self._limit))]
+            while self._waiting:
+                if self._rest_s and await self._rested():
+                    continue  # what waited may have been withdrawn
+                batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._limit))]
                 await self._send_one([item for item, _ in batch], [future for _, future in batch])
         finally:
             self._task = None
+
+    async def _rested(self) -> bool:
+        """Wait until a batch may begin; True: it took a while. A full batch need not wait."""
+        assert self._loop is not None
+        now = self._loop.time()
+        early = self._began + self._rest_s - now
+        if early > 0 and len(self._waiting) < self._limit:
+            await asyncio.sleep(early)
+            self._began = 0.0
+            return True
+        self._began = now
+        return False
 
     async def _send_one(self, items: list[T], futures: list[asyncio.Future[R]]) -> None:
         try:

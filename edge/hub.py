@@ -1,7 +1,7 @@
 """Who is in which channel on this edge, and the coalesced broadcast to them (ARCHITECTURE 3.7).
 
 A channel keeps its members in dense arrays, one per variant (capabilities that change the bytes, and the framing), so
-that a pass is a plain loop over bound `write` methods. Publications wait in `pending` until the next pass: a quiet
+that a pass is one call for many sockets (edge/fanout.py). Publications wait in `pending` until the next pass: a quiet
 channel's pass starts at once, a busy one's as late as the cost of its last pass justifies. A pass over many members
 is cut into slices, between which the loop serves everybody else.
 
@@ -15,11 +15,13 @@ from __future__ import annotations
 import asyncio
 import heapq
 import time
-from collections.abc import Callable, Iterator
+from array import array
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from common.metrics import Metrics
 from common.pb.chat_pb2 import Publication
+from edge import fanout
 from edge.presence import Movement
 from edge.render import RENDERED, Capability, render
 from edge.transports.websocket_frames import text_frame
@@ -27,13 +29,14 @@ from edge.transports.websocket_frames import text_frame
 if TYPE_CHECKING:
     from edge.connection import Connection
 
-Write = Callable[[bytes], None]
-
-# Members per slice: about 2.5 ms of socket writes at 5 µs each.
-SLICE = 512
-# A channel rests for this many times what its last pass cost: one hot channel then takes at most a fifth of the core
-# by being written too often, and a single-message pass over 1,000 members (5 ms) repeats every 25 ms.
-REST = 4.0
+# Members per slice: under 1 ms of system calls. A quiet channel's line passes about ten turns of the loop on its way
+# through the edge, and may meet another channel's slice in each.
+SLICE = 128
+# A pass costs what its members' system calls cost, 5 to 7 us each, however many lines it carries. So a line that comes
+# soon after a pass waits for others, this long and as long again as that pass took: at 50 lines/s two share a pass.
+GATHER_S = 0.016
+# Channels whose pass costs less (80 members) do not wait: there is little to save.
+CHEAP_S = 0.0005
 
 # Readers of JOIN and PART stand apart from others of the same bytes: what only they get is written to no one else.
 _GROUPED = RENDERED | Capability.MEMBERSHIP
@@ -49,33 +52,69 @@ def variant_of(connection: Connection) -> int:
 
 
 class Group:
-    """The members of one channel that get the same bytes. `writers[i]` writes to `members[i]`."""
+    """The members of one channel that get the same bytes. `fds[i]` and `streams[i]` belong to `members[i]`."""
 
-    __slots__ = ("index", "members", "writers")
+    __slots__ = ("fds", "index", "members", "streams")
 
     def __init__(self) -> None:
         self.members: list[Connection] = []
-        self.writers: list[Write] = []
+        self.streams: list[asyncio.Transport | None] = []
+        self.fds = array("i")  # of the streams; -1: goes by the transport's own `write`
         self.index: dict[Connection, int] = {}
 
     def add(self, member: Connection) -> None:
+        stream = member.transport.stream
         self.index[member] = len(self.members)
         self.members.append(member)
-        self.writers.append(member.transport.write)
+        self.streams.append(stream)
+        if stream is None or stream.is_closing():
+            self.fds.append(-1)
+        else:
+            self.fds.append(stream.get_extra_info("socket").fileno())
 
     def remove(self, member: Connection) -> None:
         """Fill the gap with the last one: the arrays stay dense."""
         at = self.index.pop(member)
-        last, writer = self.members.pop(), self.writers.pop()
+        last, stream, fd = self.members.pop(), self.streams.pop(), self.fds.pop()
         if last is not member:
-            self.members[at], self.writers[at] = last, writer
+            self.members[at], self.streams[at], self.fds[at] = last, stream, fd
             self.index[last] = at
+
+
+class Share:
+    """One group's part of a pass: its members as they are when the pass begins, and what they get."""
+
+    __slots__ = ("data", "fds", "members", "other", "streams")
+
+    def __init__(self, group: Group, data: bytes) -> None:
+        self.members = group.members.copy()
+        self.streams = group.streams.copy()
+        self.fds = group.fds[:]
+        self.data = data
+        self.other: dict[int, bytes] = {}  # by place: what is sent instead of `data`
+
+    def replace(self, at: int, data: bytes) -> None:
+        """Send `data` there, or nothing when it is empty."""
+        self.fds[at] = -1
+        self.other[at] = data
+
+    def send(self, start: int, stop: int) -> int:
+        """Write to the members at start..stop; returns how many were gone."""
+        closed = 0
+        for at, taken in fanout.send(self.fds, self.streams, start, stop, self.data):
+            rest = self.other.get(at, self.data)[taken:]
+            if rest:
+                try:
+                    self.members[at].transport.write(rest)
+                except (RuntimeError, OSError):  # its socket is gone; connection_lost follows
+                    closed += 1
+        return closed
 
 
 class Pass:
     """One walk over the members that were there when it began."""
 
-    __slots__ = ("_at", "_todo", "afterwards", "closed", "cpu_s", "decided_ms", "deliveries", "publications")
+    __slots__ = ("_at", "_parted", "_todo", "afterwards", "closed", "cpu_s", "decided_ms", "deliveries", "publications")
 
     def __init__(self, publications: list[Publication]) -> None:
         # The loop's CPU, not the clock: a busy machine stretches the clock, and longer rests would not relieve it.
@@ -85,47 +124,41 @@ class Pass:
         self.deliveries = 0
         self.closed = 0
         self.afterwards: list[Callable[[], None]] = []
-        self._todo: list[tuple[list[Write], bytes]] = []
+        self._todo: list[Share] = []
+        self._parted: set[Connection] = set()
         self._at = 0
 
-    def add(self, writers: list[Write], data: bytes) -> None:
-        self._todo.append((writers, data))
+    def add(self, share: Share) -> None:
+        self._todo.append(share)
+        self.deliveries += len(share.members) * self.publications
 
-    def forget(self, write: Write) -> None:
-        """A member parted: it shall get nothing more of this pass."""
-        for number, (writers, _) in enumerate(self._todo):
-            start = self._at if number == len(self._todo) - 1 else 0
-            try:
-                writers[writers.index(write, start)] = _discard
-            except ValueError:
-                continue
+    def forget(self, member: Connection) -> None:
+        """It parted: it shall get nothing more of this pass, and its descriptor may be another's soon."""
+        self._parted.add(member)
 
     def slice(self) -> bool:
         """Write to the next members; False when all have been written to."""
         if not self._todo:
             return False
-        writers, data = self._todo[-1]
-        chunk = writers[self._at : self._at + SLICE]
-        self._at += SLICE
-        if self._at >= len(writers):
+        share, start = self._todo[-1], self._at
+        stop = self._at = min(start + SLICE, len(share.members))
+        if stop == len(share.members):
             self._todo.pop()
             self._at = 0
-        rest: Iterator[Write] = iter(chunk)
-        while True:
-            try:
-                for write in rest:
-                    write(data)
-                return bool(self._todo)
-            except (RuntimeError, OSError):  # its socket is gone; connection_lost follows. Go on with the next
-                self.closed += 1
+        if self._parted:
+            for at in range(start, stop):
+                if share.members[at] in self._parted:
+                    share.replace(at, b"")
+        self.closed += share.send(start, stop)
+        return bool(self._todo)
 
 
 class Channel:
     """One channel's members on this edge, and what waits for them."""
 
     __slots__ = (
-        "_afterwards", "_cost_s", "_hub", "_last_end", "_movements", "_pass", "_pending", "_timer",
-        "groups", "name", "slow",
+        "_afterwards", "_cost_s", "_hub", "_last_end", "_movements", "_pass", "_pending", "_since",
+        "_timer", "groups", "name", "slow",
     )  # fmt: skip
 
     def __init__(self, name: str, hub: Hub) -> None:
@@ -140,6 +173,7 @@ class Channel:
         self._timer: asyncio.Handle | None = None
         self._cost_s = 0.0
         self._last_end = 0.0
+        self._since = 0.0  # when the first of what waits came; 0: nothing waits
 
     def __len__(self) -> int:
         return sum(len(group.members) for group in self.groups.values()) + len(self.slow)
@@ -157,8 +191,8 @@ class Channel:
     def remove(self, member: Connection) -> None:
         if not self._take_out(member):
             self.slow.discard(member)
-        elif self._pass is not None and not member.closed:
-            self._pass.forget(member.transport.write)
+        elif self._pass is not None:
+            self._pass.forget(member)
 
     def regroup(self, member: Connection) -> None:
         """Its capabilities changed; a pass under way still reaches it in the old form."""
@@ -204,6 +238,8 @@ class Channel:
         self._wake()
 
     def _wake(self) -> None:
+        if not self._since:
+            self._since = self._hub.loop.time()
         if self._pass is None and self._timer is None:
             self._schedule()
 
@@ -211,11 +247,17 @@ class Channel:
 
     def _schedule(self) -> None:
         hub = self._hub
-        wait = self._last_end + min(REST * self._cost_s, hub.coalesce_max_s) - hub.loop.time()
+        cost, bound, rested = self._cost_s, hub.coalesce_max_s, self._since - self._last_end
+        begin = 0.0
+        if cost > CHEAP_S and rested < (gather := min(GATHER_S + cost, bound)):
+            # One channel takes half of the core at the most, until its passes take longer than the bound.
+            begin = max(self._since + gather, self._last_end + min(cost, bound))
+        wait = begin - hub.loop.time()
         self._timer = hub.loop.call_later(wait, self._begin) if wait > 0 else hub.loop.call_soon(self._begin)
 
     def _begin(self) -> None:
         self._timer = None
+        self._since = 0.0
         publications, self._pending = self._pending, []
         movements, self._movements = self._movements, []
         self._pass = self._plan(publications, movements)
@@ -264,21 +306,22 @@ class Channel:
             if not data:
                 continue
             frame = text_frame if variant & _WEBSOCKET else _as_it_is
-            writers = group.writers.copy()
+            share = Share(group, frame(data))
             for member, sent in own.items():
                 at = group.index.get(member)
                 if at is not None:
                     rest = b"".join(line for number, line in enumerate(lines) if number not in sent)
                     rest += b"".join(movement.without(member.session.login) for movement in tells)
-                    writers[at] = _instead(writers[at], frame(rest)) if rest else _discard
-            plan.add(writers, frame(data))
-            plan.deliveries += len(writers) * len(publications)
+                    share.replace(at, frame(rest) if rest else b"")
+            plan.add(share)
         if self.slow:
             self._hub.metrics.counters["broadcast.skipped"] += len(self.slow) * len(publications)
         return plan
 
     def _own(self, publications: list[Publication], movements: list[Movement]) -> dict[Connection, set[int]]:
-        """The connections of this edge that sent some of these lines, and which; and those that the movements name."""
+        """The connections of this edge that sent some of these lines, or have them already, and which; and those that
+        the movements name.
+        """
         own: dict[Connection, set[int]] = {}
         hub = self._hub
         for number, publication in enumerate(publications):
@@ -287,6 +330,9 @@ class Channel:
                 sender = hub.sessions.get(line.session)
                 if sender is not None:
                     own.setdefault(sender, set()).add(number)
+            if line.delay_s:
+                for member in hub.shown.get(publication.id, ()):
+                    own.setdefault(member, set()).add(number)
         for movement in movements:
             for login in movement.own:
                 for connection in hub.users.get(login, ()):
@@ -297,7 +343,7 @@ class Channel:
 class Hub:
     """The channels that have members on this edge, and all connections by session number and by login."""
 
-    __slots__ = ("channels", "coalesce_max_s", "loop", "metrics", "run", "sessions", "users")
+    __slots__ = ("channels", "coalesce_max_s", "loop", "metrics", "run", "sessions", "shown", "users")
 
     def __init__(self, run: int, metrics: Metrics, *, coalesce_max_s: float) -> None:
         self.run = run
@@ -307,6 +353,7 @@ class Hub:
         self.channels: dict[str, Channel] = {}
         self.sessions: dict[int, Connection] = {}
         self.users: dict[str, list[Connection]] = {}  # kept by edge/inbox.py; anonymous ones are not in it
+        self.shown: dict[str, Collection[Connection]] = {}  # message id to who has it already; kept by edge/delay.py
         metrics.gauges(self._gauges)
 
     def join(self, name: str, member: Connection) -> bool:
@@ -343,16 +390,3 @@ class Hub:
 
 def _as_it_is(data: bytes) -> bytes:
     return data
-
-
-def _discard(data: bytes) -> None:
-    pass
-
-
-def _instead(write: Write, own: bytes) -> Write:
-    """A sender's place in the pass: the same lines without its own."""
-
-    def write_own(_: bytes) -> None:
-        write(own)
-
-    return write_own

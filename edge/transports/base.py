@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
@@ -16,6 +17,10 @@ class Transport(Protocol):
 
     @property
     def write(self) -> Callable[[bytes], None]: ...
+
+    @property
+    def stream(self) -> asyncio.Transport | None:
+        """The plain socket below, to which a pass may send past us; None: its bytes are not ours (TLS)."""
 
     def send(self, lines: bytes) -> None: ...
 

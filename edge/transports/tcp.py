@@ -73,6 +73,10 @@ class TcpTransport(asyncio.Protocol):
 
     # -- the connection's side ----------------------------------------------------------------------------------
 
+    @property
+    def stream(self) -> asyncio.Transport | None:
+        return None if self.tls else self._transport
+
     def send(self, lines: bytes) -> None:
         if not self._transport.is_closing():
             self._transport.write(lines)

@@ -11,12 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-from . import delay, fanout, functions, report, sessions
+from . import delay, fanout, functions, inner, report, sessions
 from .machine import BenchError, build, describe, require_machine, say, scratch
 from .plan import QUICK, Plan, Run
 
 PARTS: dict[str, Callable[[Run], None]] = {
     "functions": functions.measure,
+    "submit": inner.submit,
+    "links": inner.links,
     "delay": delay.measure,
     "fanout": fanout.against_peers,
     "crowd": fanout.crowd,

@@ -5,7 +5,8 @@ path, not the policy (the scripts run all the same); or, with --rules, everythin
 unique chat, 100 blocked terms and 100 emotes, with so many users (30,000) that nobody meets a limit. One lane's edge
 sends batch after batch, as edges do, over a few edges. Prints messages/s and the clue's CPU a message.
 
-    python -m tests.bench.clue_submit [--seconds 5] [--edges 2] [--batch 100] [--users 2000] [--rules] [--profile]
+    python -m tests.bench.clue_submit [--seconds 5] [--edges 2] [--batch 100] [--users 2000] [--rules] [--json]
+        [--profile]
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import cProfile
+import json
 import os
 import pstats
 import subprocess
@@ -137,6 +139,10 @@ async def serve(arguments: argparse.Namespace) -> None:
             cpu = time.process_time() - cpu
             await process.wait()
             sent, seconds = int(line[1]), float(line[2])
+            if arguments.json:
+                print(json.dumps({"per_s": sent / seconds, "us_per_message": cpu / sent * 1e6}), flush=True)
+                await exchange.stop(0)
+                return
             commits = clue.metrics.counters["publish.commits"]
             print(
                 f"{sent / seconds:,.0f} messages/s; {cpu / sent * 1e6:.0f} µs CPU of clue a message; {commits} commits"
@@ -156,6 +162,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=100)
     parser.add_argument("--users", type=int, default=2000)
     parser.add_argument("--rules", action="store_true", help="everything on; takes 30,000 users")
+    parser.add_argument("--json", action="store_true", help="print messages/s and CPU as JSON alone")
     parser.add_argument("--profile", action="store_true", help="print cProfile's top (slows it down by half)")
     parser.add_argument("--load", metavar="ADDRESS", help=argparse.SUPPRESS)
     arguments = parser.parse_args()

@@ -19,6 +19,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from edge import fanout
+
 SERVER_CORE = 0
 LOAD_CORE = 1
 MAX_FILES = 20_000
@@ -191,5 +193,6 @@ def describe() -> dict[str, str]:
         "cores": str(os.cpu_count()),
         "kernel": platform.release(),
         "python": platform.python_version(),
+        "fanout": fanout.FORM,
         "load_average_at_start": f"{os.getloadavg()[0]:.2f}",
     }

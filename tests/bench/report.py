@@ -140,7 +140,8 @@ def to_markdown(found: dict[str, Any]) -> str:
     quick = " (--quick: proves the machinery, no figures to quote)" if found["quick"] else ""
     parts = [
         f"Measured {found['date']} on {machine['processor']}, {machine['cores']} cores, Linux {machine['kernel']}, "
-        f"Python {machine['python']}; load average at the start {machine['load_average_at_start']}; "
+        f"Python {machine['python']}, fan-out {machine['fanout']}; "
+        f"load average at the start {machine['load_average_at_start']}; "
         f"{plan['repeat']} turns of {plan['seconds']:g} s{quick}.",
     ]
     parts += [f"Note: {note}" for note in found["notes"]]
@@ -153,7 +154,7 @@ def to_markdown(found: dict[str, Any]) -> str:
             "itself and looks cheaper than it is."
         )
     parts += _goals(figures) + _fan_out(figures) + _saturation(figures) + _sessions(figures) + _delay(figures)
-    parts += _functions(figures)
+    parts += _inner(figures) + _functions(figures)
     return "\n\n".join(parts) + "\n"
 
 
@@ -325,6 +326,33 @@ def _delay(figures: Figures) -> list[str]:
         by_service = ", ".join(f"{name} {sum(s):.1%}" for name, s in sorted(shares.items(), key=lambda i: -sum(i[1])))
         total = [row["share"] * 100 for row in figures.of("idle", case)]
         parts.append(f"Idle ({case}): {shown(total, 1)} % of one core; {by_service}.")
+    return parts
+
+
+def _inner(figures: Figures) -> list[str]:
+    parts: list[str] = []
+    rows = [
+        [
+            case,
+            shown(figures.turns("submit", case, "clue", "per_s"), 0),
+            shown(figures.turns("submit", case, "clue", "us_per_message"), 1),
+        ]
+        for case in figures.cases("submit")
+    ]
+    if rows:
+        parts += ["### One clue, one hot channel", _table(["rules", "messages/s", "µs CPU of clue a message"], rows)]
+    rows = [
+        [
+            case,
+            shown(figures.turns("links", case, "exchange", "per_s"), 0),
+            shown(figures.turns("links", case, "exchange", "delivered_per_s"), 0),
+            shown(figures.turns("links", case, "exchange", "us_per_delivery"), 2),
+        ]
+        for case in figures.cases("links")
+    ]
+    if rows:
+        head = ["one exchange, two edges", "entries/s in", "entries/s out", "µs CPU of exchange an entry out"]
+        parts += ["### One exchange", _table(head, rows)]
     return parts
 
 

@@ -95,3 +95,72 @@ async def test_a_wrong_number_of_results_fails_the_batch():
         await one
     with pytest.raises(AssertionError):
         await two
+
+
+async def test_waiting_items_can_be_taken_back():
+    """Those that are not under way yet, in order; the others are sent as if they had never been there."""
+    sent, gate = [], asyncio.Event()
+
+    async def send(items):
+        sent.append(list(items))
+        await gate.wait()
+        return items
+
+    batcher = Batcher(send, limit=10)
+    first = batcher.put(1)
+    await asyncio.sleep(0)
+    rest = {item: batcher.put(item) for item in (2, 3, 4, 5)}
+    assert batcher.withdraw(lambda item: item % 2 == 1) == [3, 5]
+    gate.set()
+    assert await asyncio.gather(first, rest[2], rest[4]) == [1, 2, 4]
+    assert sent == [[1], [2, 4]]
+    assert rest[3].cancelled()
+    assert rest[5].cancelled()
+
+
+async def test_a_batcher_with_a_rest_gathers_what_comes_meanwhile():
+    """The first is sent at once; those that follow within the rest go together."""
+    sent = []
+
+    async def send(items):
+        sent.append(items)
+        return items
+
+    batcher = Batcher(send, limit=10, rest_s=0.2)
+    await batcher.put(1)
+    second = batcher.put(2)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert sent == [[1]]
+    assert await asyncio.gather(second, batcher.put(3)) == [2, 3]
+    assert sent == [[1], [2, 3]]
+
+
+async def test_a_full_batch_does_not_rest():
+    """Nothing could be gathered any more."""
+    sent = []
+
+    async def send(items):
+        sent.append(items)
+        return items
+
+    batcher = Batcher(send, limit=2, rest_s=60.0)
+    await asyncio.gather(*(batcher.put(number) for number in range(4)))
+    assert sent == [[0, 1], [2, 3]]
+
+
+async def test_what_is_taken_back_during_a_rest_is_not_sent():
+    """And the batcher ends without a batch."""
+    sent = []
+
+    async def send(items):
+        sent.append(items)
+        return items
+
+    batcher = Batcher(send, limit=10, rest_s=0.05)
+    await batcher.put(1)
+    batcher.put(2)
+    await asyncio.sleep(0)
+    assert batcher.withdraw(lambda item: item == 2) == [2]
+    await batcher.close()
+    assert sent == [[1]]

@@ -24,7 +24,7 @@ class Member:
         self.session = SimpleNamespace(number=number, capabilities=capabilities)
         self.written = []
         self.closed = False
-        self.transport = SimpleNamespace(websocket=websocket, write=self.written.append)
+        self.transport = SimpleNamespace(websocket=websocket, write=self.written.append, stream=None)
 
     @property
     def texts(self):
@@ -218,6 +218,33 @@ async def test_a_busy_channel_is_coalesced(hub):
     await settle(hub)
     assert member.texts == [str(number) for number in range(6)]
     assert len(member.written) == 2
+
+
+async def test_a_channel_that_was_quiet_is_served_at_once(hub):
+    """However expensive its last pass was."""
+    member = Member()
+    hub.join("#c", member)
+    channel = hub.channels["#c"]
+    channel._cost_s, channel._last_end = 1.0, hub.loop.time() - 60.0
+    hub.coalesce_max_s = 30.0
+    hub.publish("#c", [line("a")])
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert member.texts == ["a"]
+
+
+async def test_a_cheap_channel_does_not_wait(hub):
+    """A pass over a few members has nothing to save, also right after another."""
+    member = Member()
+    hub.join("#c", member)
+    hub.coalesce_max_s = 30.0
+    hub.publish("#c", [line("a")])
+    await settle(hub)
+    hub.channels["#c"]._cost_s = hub_module.CHEAP_S
+    hub.publish("#c", [line("b")])
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert member.texts == ["a", "b"]
 
 
 def movement(*logins):
