@@ -3,10 +3,11 @@
 # fmt: off
 IMPLEMENTED = frozenset(
     {
-        "announce", "announceblue", "announcegreen", "announceorange", "announcepurple", "approve", "ban", "clear",
-        "color", "delete", "deny", "disconnect", "emoteonly", "emoteonlyoff", "followers", "followersoff", "help", "me",
-        "mod", "mods", "r9kbeta", "r9kbetaoff", "raid", "slow", "slowoff", "subscribers", "subscribersoff", "timeout",
-        "unban", "uniquechat", "uniquechatoff", "unmod", "unraid", "untimeout", "unvip", "user", "vip", "vips", "w",
+        "announce", "announceblue", "announcegreen", "announceorange", "announcepurple", "approve", "ban", "chatdelay",
+        "chatdelayoff", "clear", "color", "delete", "deny", "disconnect", "emoteonly", "emoteonlyoff", "followers",
+        "followersoff", "help", "me", "mod", "mods", "r9kbeta", "r9kbetaoff", "raid", "slow", "slowoff", "subscribers",
+        "subscribersoff", "timeout", "unban", "uniquechat", "uniquechatoff", "unmod", "unraid", "untimeout", "unvip",
+        "user", "vip", "vips", "w",
     }
 )
 

@@ -20,10 +20,16 @@ class Limits:
     lockout_ms: int = (
         0  # for who went over `ordinary`, every ordinary message is refused for so long, and told; 0: none
     )
+    joins: int = 20  # attempts a window, of one user
+    verified_joins: int = 2_000  # likewise, of staff and admins: there are no other verified accounts
     duplicates: bool = True  # refuse a text equal to the sender's last one there, for 30 s
 
 
 ON = Limits()
-OFF = Limits(ordinary=0, privileged=0, floor_ms=0, duplicates=False)
+OFF = Limits(ordinary=0, privileged=0, floor_ms=0, joins=0, verified_joins=0, duplicates=False)
+
+JOINS_WINDOW_MS = 10_000
 
 WHISPERS_A_S, WHISPERS_A_MIN = 3, 100  # tmi_protocol section 9; new recipients are not counted
+
+REQUESTS_A_MIN = 800  # to the HTTP API, of one user, messages apart: as many points as Twitch's API gives

@@ -45,6 +45,11 @@ _ROWS: tuple[tuple[str, Command], ...] = (
     ("ban", Command(bans.ban, "ban",
      '"/ban <username> [reason]" - Permanently prevent a user from chatting. Reason is optional and will be shown to '
      'the target and other moderators. Use "/unban" to remove a ban.', 1, _MOD, _USER)),
+    ("chatdelay", Command(modes.chatdelay, "chat_delay_on",
+     '"/chatdelay [seconds]" - Shows messages to moderators first, and to others 2, 4 or 6 seconds later. Use '
+     '"/chatdelayoff" to disable.', 0, _MOD)),
+    ("chatdelayoff", Command(modes.chatdelayoff, "chat_delay_off",
+     '"/chatdelayoff" - Shows messages to everybody at once.', 0, _MOD)),
     ("clear", Command(messages.clear, "clear", '"/clear" - Clear chat history for all users in this room.', 0, _MOD)),
     ("color", Command(own.color, "color", _COLOR, 1)),
     ("delete", Command(messages.delete, "delete",

@@ -127,6 +127,7 @@ def _resolved(call: Call, done: str, outcome: str) -> Answer:
         publication.ts_ms = call.now_ms
         # It is new to its author, too: the connection that sent it gets it like every reader.
         publication.line.edge_run = publication.line.session = 0
+        publication.line.delay_s = 0
         publications = (publication,)
     told_author = personal_notice(message_id, call.channel.name, outcome, _TO_AUTHOR[outcome], call.now_ms)
     return Answer(

@@ -5,12 +5,14 @@ what has not.
 from __future__ import annotations
 
 from clue.changes import mode_change
+from clue.commands.notices import notice
 from clue.commands.shape import Answer, Call, told
 from clue.durations import seconds_of, words_of
 
 SLOW_S = (3, 120)
 FOLLOWERS_MIN = (0, 129_600)  # three months
 DEFAULT_SLOW_S = 30
+DELAYS_S = (2, 4, 6)
 
 
 # /slow [seconds]
@@ -53,6 +55,19 @@ def subscribersoff(call: Call) -> Answer:
     return _changed(call, "subs_only", 0, "already_subs_off")
 
 
+# /chatdelay [2, 4 or 6]: ours, of the dashboard on Twitch
+def chatdelay(call: Call) -> Answer:
+    seconds = seconds_of(call.arguments, 1) if call.arguments else DELAYS_S[0]
+    if seconds not in DELAYS_S:
+        return Answer((call.command.help(),))
+    return _delayed(call, seconds, "chat_delay_on", "already_chat_delay_on")
+
+
+# /chatdelayoff: ours
+def chatdelayoff(call: Call) -> Answer:
+    return _delayed(call, 0, "chat_delay_off", "already_chat_delay_off")
+
+
 # /emoteonly
 def emoteonly(call: Call) -> Answer:
     return _changed(call, "emote_only", 1, "already_emote_only_on")
@@ -76,3 +91,9 @@ def uniquechatoff(call: Call) -> Answer:
 def _changed(call: Call, mode: str, value: int, already: str, **words: object) -> Answer:
     change = mode_change(call.channel, {mode: value}, call.now_ms)
     return told(already, **words) if change is None else Answer(change=change)
+
+
+def _delayed(call: Call, seconds: int, done: str, already: str) -> Answer:
+    """The room is not told of it, so the actor is."""
+    change = mode_change(call.channel, {"delay_s": seconds}, call.now_ms)
+    return told(already, number=seconds) if change is None else Answer((notice(done, number=seconds),), change)

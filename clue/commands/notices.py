@@ -97,6 +97,10 @@ TEXTS = {
     "whisper_limit_per_min": "You are sending whispers too fast. Try again in a minute.",
     "whisper_limit_per_sec": "You are sending whispers too fast. Try again in a second.",
     # Ours: the dialect has no words for these.
+    "already_chat_delay_off": "Messages in this room are not delayed.",
+    "already_chat_delay_on": "Messages in this room are already delayed by {number} seconds.",
+    "chat_delay_off": "Messages in this room are no longer delayed.",
+    "chat_delay_on": "Moderators now see messages in this room {number} seconds before others do.",
     "already_followers_on_zero": "This room is already in followers-only mode.",
     "bad_delete_message_error": "You cannot delete this message.",  # not in the log (any more), or too old
     "command_unavailable": "That could not be done because a part of chat could not be reached. Try again in a moment.",
@@ -104,5 +108,4 @@ TEXTS = {
     "held_denied": "The message from {user} will not be shown.",
     "held_gone": "This message is not waiting for a moderator (any more).",
     "user_info": "{user}: {facts}.",
-    "whisper_sent": "Your whisper to {user} has been sent.",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 ROOM = r"@emote-only=0;followers-only=-1;r9k=0;room-id=\d+;slow=0;subs-only=0 :tmi\.twitch\.tv ROOMSTATE "
@@ -100,3 +101,27 @@ async def test_names_lists_oneself(tcp, connect, new_name):
         f":{login}.tmi.twitch.tv 353 {login} = #{login} :{login}",
         f":{login}.tmi.twitch.tv 366 {login} #{login} :End of /NAMES list",
     ]
+
+
+async def test_too_many_joins(door, connect, new_name):
+    """Section 9: 20 in 10 s of one user, whatever the connection; who meets the limit is told, and may come later."""
+    login, other = new_name(), new_name()
+    first, second = await (await connect(door)).login(login), await (await connect(door)).login(login)
+    await first.send("JOIN " + ",".join(f"#{login}_{number}" for number in range(15)))
+    await first.expect(rf" 366 \S+ #{login}_14 ")
+    await second.send("JOIN " + ",".join(f"#{other}_{number}" for number in range(6)))
+    refused = await second.expect("NOTICE")
+    assert refused.tags["msg-id"] == "join_ratelimit"
+    name = refused.params[0][1:]
+    assert refused.params[1] == f"You are joining channels too quickly. Try to join {name} again in 10 seconds."
+    answered = second.received
+    async with asyncio.timeout(10):
+        while sum(" 366 " in line or " NOTICE " in line for line in answered) < 6:
+            await second.fence()
+    assert sum(" 366 " in line for line in answered) == 5
+    async with asyncio.timeout(20):
+        while True:
+            await second.send(f"JOIN #{name}")
+            if (await second.expect(f"( 366 | NOTICE #{name})")).command == "366":
+                break
+            await asyncio.sleep(1.0)

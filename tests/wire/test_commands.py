@@ -95,6 +95,8 @@ ANSWERS = [
         "already_followers_on", "mod", ("/followers 30m",), "/followers 30",
         "This room is already in 30 minutes followers-only mode.",
     ),
+    ("already_followers_on_zero", "mod", ("/followers",), "/followers",
+     "This room is already in followers-only mode."),
     ("already_followers_off", "mod", (), "/followersoff", "This room is not in followers-only mode."),
     ("already_r9k_on", "mod", ("/uniquechat",), "/r9kbeta", "This room is already in unique-chat mode."),
     ("already_r9k_off", "mod", (), "/uniquechatoff", "This room is not in unique-chat mode."),
@@ -139,18 +141,24 @@ async def test_answer(room, msg_id, who, before, typed, text):
     assert [line for line in await room.clients[who].fence() if "NOTICE" in line] == []
 
 
-@pytest.mark.parametrize("kind", ["staff", "admin"])
-@pytest.mark.parametrize(("command", "do"), [("/ban {user}", "ban"), ("/timeout {user} 5", "timeout")])
-async def test_staff_are_not_banned(room, kind, command, do):
-    """Not by the owner either; and the texts of the two differ."""
+@pytest.mark.parametrize(
+    ("msg_id", "kind", "command", "text"),
+    [
+        ("bad_ban_staff", "staff", "/ban {user}", "You cannot ban a staff {user}. Please email support@twitch.tv if a "
+         "staff member is being abusive."),
+        ("bad_ban_admin", "admin", "/ban {user}", "You cannot ban admin {user}. Please email support@twitch.tv if an "
+         "admin is being abusive."),
+        ("bad_timeout_staff", "staff", "/timeout {user} 5", "You cannot timeout a staff {user}. Please email "
+         "support@twitch.tv if a staff member is being abusive."),
+        ("bad_timeout_admin", "admin", "/timeout {user} 5", "You cannot timeout admin {user}. Please email "
+         "support@twitch.tv if an admin is being abusive."),
+    ],
+)  # fmt: skip
+async def test_staff_are_not_banned(room, msg_id, kind, command, text):
+    """Not by the owner either."""
     await room.type("user", kind)
     answer = await room.says("owner", command)
-    whom = "admin {user}" if kind == "admin" else "a staff {user}"
-    who = "an admin" if kind == "admin" else "a staff member"
-    assert answer.tags["msg-id"] == f"bad_{do}_{kind}"
-    assert answer.params[1] == room.fill(
-        f"You cannot {do} {whom}. Please email support@twitch.tv if {who} is being abusive."
-    )
+    assert (answer.tags["msg-id"], answer.params[1]) == (msg_id, room.fill(text))
 
 
 async def test_staff_moderate_everywhere(room):
@@ -341,6 +349,7 @@ async def test_user(room):
     """/user tells what there is to know about somebody here."""
     await room.says("owner", "/vip {user}")
     answer = await room.says("mod", "/user {user}")
+    assert answer.tags["msg-id"] == "user_info"
     assert re.fullmatch(rf"{room.names['user']}: user id \d+, VIP\.", answer.params[1])
 
 

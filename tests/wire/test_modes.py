@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 import pytest
 
@@ -153,3 +154,32 @@ async def test_modes_outlive_everybody(room):
     assert {key: value for key, value in state.tags.items() if key != "room-id"} == {
         "emote-only": "1", "followers-only": "5", "r9k": "1", "slow": "10", "subs-only": "1",
     }  # fmt: skip
+
+
+async def test_delay(room):
+    """Moderators see others' messages at once, everybody else two seconds later; what they delete meanwhile, never."""
+    assert (await room.says("owner", "/chatdelay 3")).tags["msg-id"] == "usage_chat_delay_on"
+    answer = await room.says("owner", "/chatdelay 2")
+    assert (answer.tags["msg-id"], answer.params[1]) == (
+        "chat_delay_on", "Moderators now see messages in this room 2 seconds before others do.",
+    )  # fmt: skip
+    assert (await room.says("owner", "/chatdelay 2")).tags["msg-id"] == "already_chat_delay_on"
+    watcher, mod = await room.watch(), room.clients["mod"]
+    await mod.join(room.channel)
+    await room.says("user", "one to delete")
+    seen = await mod.hear(room.channel)
+    assert await watcher.fence() == []
+    assert (await room.says("mod", f"/delete {seen.tags['id']}")).tags["msg-id"] == "delete_message_success"
+    await mod.fence()
+    assert [line for line in mod.received if "CLEARMSG" in line and "one to delete" in line]
+    started = time.monotonic()
+    await room.says("vip", "one to keep")
+    await room.says("mod", "of a moderator")
+    assert (await watcher.hear(room.channel)).params[1] == "of a moderator"
+    assert (await watcher.hear(room.channel)).params[1] == "one to keep"
+    assert time.monotonic() - started > 1.5
+    assert not [line for line in watcher.received if "one to delete" in line]
+    answer = await room.says("mod", "/chatdelayoff")
+    assert answer.tags["msg-id"] == "chat_delay_off"
+    assert answer.params[1] == "Messages in this room are no longer delayed."
+    assert (await room.says("mod", "/chatdelayoff")).tags["msg-id"] == "already_chat_delay_off"

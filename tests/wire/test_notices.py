@@ -35,11 +35,11 @@ async def test_a_blocked_term(room):
     assert (await watcher.hear(room.channel)).params[1] == "cabbages"
 
 
-@pytest.mark.parametrize(("verb", "answer", "told"), [
-    ("approve", "The message from {user} is now shown.", "Mods have accepted your message."),
-    ("deny", "The message from {user} will not be shown.", "Mods have removed your message."),
+@pytest.mark.parametrize(("verb", "msg_id", "answer", "told"), [
+    ("approve", "held_approved", "The message from {user} is now shown.", "Mods have accepted your message."),
+    ("deny", "held_denied", "The message from {user} will not be shown.", "Mods have removed your message."),
 ])  # fmt: skip
-async def test_a_held_message(room, verb, answer, told):
+async def test_a_held_message(room, verb, msg_id, answer, told):
     """Its author is told; a moderator sees it and decides, once; then the author is told what became of it."""
     watcher = await room.watch()
     await block(room, turnip="hold")
@@ -53,7 +53,7 @@ async def test_a_held_message(room, verb, answer, told):
         assert notice.params[0] == room.channel
         assert found[1] == found[2]
     done = await room.says("mod", f"/{verb} {found[1]}")
-    assert done.params[1] == room.fill(answer)
+    assert (done.tags["msg-id"], done.params[1]) == (msg_id, room.fill(answer))
     personal = await room.clients["user"].expect("Mods have")
     assert personal.params == [room.channel, told]
     again = await room.says("owner", f"/approve {found[1]}")
