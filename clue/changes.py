@@ -21,6 +21,7 @@ MODE_TAGS = {
     "unique_chat": "r9k",
     "slow_s": "slow",
     "subs_only": "subs-only",
+    "delay_s": "non-mod-delay",  # ours: readers are not told of it
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from clue import keys, scripts
+from clue.homes import Homes, LivesElsewhere, elsewhere, failure
 from clue.redis_shards import Shards
 from common.errors import RemoteError
 from common.pb import chat_pb2, clue_pb2
@@ -13,14 +14,19 @@ PAGE = 500  # entries of one Replay at most
 
 
 class ChannelLogs:
-    def __init__(self, shards: Shards) -> None:
+    def __init__(self, shards: Shards, homes: Homes) -> None:
         self._shards = shards
+        self._homes = homes
 
     async def replay(self, channel: str, after_seq: int, limit: int) -> clue_pb2.ReplayReply:
-        """At most `limit` (0: PAGE) entries after `after_seq`; available=False when the shard did not answer."""
+        """At most `limit` (0: PAGE) entries after `after_seq`; available=False when the shard did not answer,
+        `elsewhere` when the channel lives there.
+        """
         limit = min(limit or PAGE, PAGE)
         try:
             entries = await self._range(channel, f"({after_seq}", "+", limit + 1)
+        except LivesElsewhere as error:
+            return clue_pb2.ReplayReply(available=True, elsewhere=elsewhere(error.home))
         except RemoteError:
             return clue_pb2.ReplayReply(available=False)
         more = len(entries) > limit
@@ -47,7 +53,7 @@ class ChannelLogs:
             by_shard.setdefault(self._shards.at(keys.of_channel(channel).head), []).append(i)
         asked = [
             (places, self._shards.at(keys.of_channel(channels[places[0]]).head).call(
-                [("HGET", keys.of_channel(channels[i]).head, "seq") for i in places]
+                [("HMGET", keys.of_channel(channels[i]).head, "seq", "home") for i in places]
             ))
             for places in by_shard.values()
         ]  # fmt: skip
@@ -58,14 +64,23 @@ class ChannelLogs:
             except RemoteError:
                 continue
             for i, reply in zip(places, replies, strict=True):
-                if not isinstance(reply, RemoteError):
-                    heads[i].seq = int(reply or 0)
-                    heads[i].available = True
+                if isinstance(reply, RemoteError):
+                    continue
+                heads[i].available = True
+                try:
+                    self._homes.check(channels[i], reply[1])
+                except LivesElsewhere as error:
+                    heads[i].elsewhere.CopyFrom(elsewhere(error.home))
+                else:
+                    heads[i].seq = int(reply[0] or 0)
         return clue_pb2.HeadsReply(heads=heads)
 
     async def _range(self, channel: str, start: str, end: str, count: int) -> list[chat_pb2.Entry]:
         shard = self._shards.at(keys.of_channel(channel).log)
-        found = await shard.call_one(scripts.replay(channel, start, end, count))
+        found = await shard.call_one(scripts.replay(channel, start, end, count, self._homes.here(channel)))
+        error = failure(channel, found)
+        if error is not None:
+            raise error
         return [
             chat_pb2.Entry(seq=int(number.partition(b"-")[0]), prev=int(fields[1]), publication=fields[3])
             for number, fields in zip(found[::2], found[1::2], strict=True)

@@ -23,7 +23,11 @@ def channel_state(stored: Stored, now_ms: int) -> clue_pb2.ChannelState:
     return clue_pb2.ChannelState(
         room=stored.channel.room,
         members=[_member(*item) for item in sorted(stored.roles.items())],
-        bans=[ban for ban in (_ban(*item) for item in sorted(stored.bans.items())) if not 0 < ban.until_ms <= now_ms],
+        bans=[
+            ban
+            for ban in (ban_state(int(user_id), value) for user_id, value in sorted(stored.bans.items()))
+            if not 0 < ban.until_ms <= now_ms
+        ],
         terms=[clue_pb2.Term(term=term, action=action) for action, term in read_terms(fields.get(b"terms", b""))],
         emotes=[clue_pb2.Emote(name=name, id=i) for name, i in read_emotes(fields.get(b"emotes", b"")).items()],
         held=[
@@ -44,10 +48,11 @@ def _member(user_id: bytes, value: bytes) -> clue_pb2.MemberState:
     )
 
 
-def _ban(user_id: bytes, value: bytes) -> clue_pb2.BanState:
+def ban_state(user_id: int, value: bytes) -> clue_pb2.BanState:
+    """Of what is stored (clue/keys.py)."""
     until, login, moderator, since, reason = value.decode().split(" ", 4)
     return clue_pb2.BanState(
-        user_id=int(user_id),
+        user_id=user_id,
         login=login,
         until_ms=int(until),
         moderator=moderator.replace("-", ""),

@@ -7,12 +7,13 @@ it. When the answer is there, its new entries are handed to the publisher at onc
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from clue import keys, scripts
 from clue.changes import Write
+from clue.homes import Homes, failure
 from clue.recent import RecentLines
 from clue.redis_shards import Shards
 from clue.scripts import Argument, Command
@@ -69,6 +70,7 @@ class Group:
     batch: int
     version: str
     decisions: Sequence[Decision]
+    traced: Mapping[int, str] = field(default_factory=dict)  # index of those that are followed to their id
 
 
 @dataclass(slots=True)
@@ -82,6 +84,11 @@ class Superseded:
 
 
 @dataclass(slots=True)
+class Frozen:
+    """The channel is in the last moment of a move: nothing was done, try again."""
+
+
+@dataclass(slots=True)
 class Committed:
     """`results`: for each item its seq or its denial. `repeat`: they are those of an earlier try of the batch."""
 
@@ -90,7 +97,7 @@ class Committed:
     published: asyncio.Future[bool] | None  # of what was appended now; None: nothing was
 
 
-Outcome = Committed | Stale | Superseded
+Outcome = Committed | Stale | Superseded | Frozen
 
 
 class _Commit:
@@ -109,16 +116,24 @@ class Commits:
     """`publish` takes a channel and a serialized Entries, and answers whether (a future) an exchange took them."""
 
     def __init__(
-        self, shards: Shards, clock: Clock, recent: RecentLines, publish: Callable[[str, bytes], asyncio.Future[bool]]
+        self,
+        shards: Shards,
+        homes: Homes,
+        clock: Clock,
+        recent: RecentLines,
+        publish: Callable[[str, bytes, Sequence[chat_pb2.Traced]], asyncio.Future[bool]],
     ) -> None:
         self._shards = shards
+        self._homes = homes
         self._clock = clock
         self._recent = recent
         self._publish = publish
         self._open: dict[str, _Commit] = {}
 
     def put(self, channel: str, group: Group) -> asyncio.Future[Outcome]:
-        """Raises RemoteError (through the future) when the shard did not answer: it may be done or not."""
+        """Raises RemoteError (through the future) when the shard did not answer: it may be done or not; and
+        LivesElsewhere: it was not.
+        """
         commit = self._open.get(channel)
         if commit is None or commit.size + len(group.decisions) > ITEMS:
             commit = _Commit(channel)
@@ -157,7 +172,7 @@ class Commits:
                 else:
                     arguments += _arguments(decision)
             groups.append(arguments)
-        return scripts.commit(commit.channel, self._clock.unix_ms(), groups)
+        return scripts.commit(commit.channel, self._clock.unix_ms(), groups, self._homes.here(commit.channel))
 
     def _close(self, commit: _Commit) -> None:
         if self._open.get(commit.channel) is commit:
@@ -170,8 +185,8 @@ class Commits:
             error = RemoteError("redis", "commit", "the call was cancelled")
         else:
             error = call.exception()
-            if error is None and isinstance(call.result()[0], RemoteError):
-                error = call.result()[0]  # type: ignore[assignment]
+            if error is None:
+                error = failure(commit.channel, call.result()[0])
         if error is not None:
             for future in commit.waiting:
                 if not future.done():
@@ -186,6 +201,7 @@ class Commits:
     def _outcomes(self, commit: _Commit, reply: Sequence[bytes]) -> list[Outcome]:
         prev = int(reply[0])
         entries = chat_pb2.Entries()
+        traced: list[chat_pb2.Traced] = []
         outcomes: list[Outcome] = []
         for group, text in zip(commit.groups, reply[1:], strict=True):
             kind, *codes = text.decode().split(" ")
@@ -193,6 +209,8 @@ class Commits:
                 outcomes.append(Stale())
             elif kind == "S":
                 outcomes.append(Superseded())
+            elif kind == "F":
+                outcomes.append(Frozen())
             else:
                 results = [_result(code) for code in codes]
                 outcomes.append(Committed(results, kind == "R", None))
@@ -201,14 +219,22 @@ class Commits:
                         for seq, publication in _appended(decision, result, code):
                             entries.entry.add(seq=seq, prev=prev, publication=publication)
                             prev = seq
+                    if group.traced:
+                        traced += followed(group, results)
         if entries.entry:
             stored = entries.SerializeToString()
             self._recent.put(commit.channel, stored)
-            published = self._publish(commit.channel, stored)
+            published = self._publish(commit.channel, stored, traced)
             for outcome in outcomes:
                 if isinstance(outcome, Committed) and not outcome.repeat:
                     outcome.published = published
         return outcomes
+
+
+def followed(group: Group, results: Sequence[Result]) -> list[chat_pb2.Traced]:
+    """Those of the group's followed messages that are in the log."""
+    placed = ((message_id, results[i]) for i, message_id in group.traced.items())
+    return [chat_pb2.Traced(id=message_id, seq=seq) for message_id, seq in placed if isinstance(seq, int)]
 
 
 def _arguments(action: Action) -> list[Argument]:

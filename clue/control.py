@@ -5,7 +5,8 @@ from __future__ import annotations
 import hmac
 import secrets
 import uuid
-from typing import NoReturn, TypeAlias
+from collections.abc import Coroutine
+from typing import Any, NoReturn, TypeAlias
 
 import grpc
 import grpc.aio
@@ -13,9 +14,12 @@ import grpc.aio
 from clue.changes import may_be_banned
 from clue.channel_state import channel_state
 from clue.commands.bans import MAX_REASON, MAX_TIMEOUT_S
-from clue.commands.modes import FOLLOWERS_MIN, SLOW_S
+from clue.commands.modes import DELAYS_S, FOLLOWERS_MIN, SLOW_S
+from clue.diagnosis import Diagnoser
 from clue.directory import DirectoryStore
 from clue.facts import ROLES, STAFF, chatter
+from clue.homes import Home, LivesElsewhere, elsewhere
+from clue.moves import MoveRefused, Moves, moved
 from clue.operations import Operations
 from clue.submit import Submitter
 from clue.users import Users, account, channel_owner
@@ -43,6 +47,8 @@ class ControlService(clue_pb2_grpc.ControlServicer):
         submitter: Submitter,
         vocabularies: Vocabularies,
         directory: DirectoryStore,
+        moves: Moves,
+        diagnoser: Diagnoser,
         clock: Clock,
     ) -> None:
         self._token = token.encode()
@@ -51,6 +57,8 @@ class ControlService(clue_pb2_grpc.ControlServicer):
         self._submitter = submitter
         self._vocabularies = vocabularies
         self._directory = directory
+        self._moves = moves
+        self._diagnoser = diagnoser
         self._clock = clock
 
     async def AddUser(self, request: clue_pb2.AddUserRequest, context: _Context) -> clue_pb2.AddUserReply:
@@ -116,6 +124,8 @@ class ControlService(clue_pb2_grpc.ControlServicer):
             await _refuse(context, f"slow mode of {slow_s} s: {SLOW_S[0]} to {SLOW_S[1]}, or 0 for none")
         if not -1 <= minutes <= FOLLOWERS_MIN[1]:
             await _refuse(context, f"followers-only of {minutes} min: 0 to {FOLLOWERS_MIN[1]}, or -1 for off")
+        if modes.get("delay_s", 0) not in (0, *DELAYS_S):
+            await _refuse(context, f"delay of {modes['delay_s']} s: one of {DELAYS_S}, or 0 for none")
         try:
             return await self._operations.set_modes(channel, modes)
         except RemoteError as error:
@@ -157,8 +167,10 @@ class ControlService(clue_pb2_grpc.ControlServicer):
         batch = clue_pb2.SubmitRequest(
             attempt=1, channels=[clue_pb2.ChannelSubmissions(channel=channel, submissions=[submission])]
         )
-        reply = await self._submitter.submit(batch, context.time_remaining())
-        return reply.verdicts[0]
+        [verdict] = (await self._submitter.submit(batch, context.time_remaining())).verdicts
+        if verdict.outcome == clue_pb2.Verdict.MOVED:
+            await _unavailable(context, LivesElsewhere(channel, Home(verdict.elsewhere.cluster)))
+        return verdict
 
     async def GetChannel(self, request: clue_pb2.GetChannelRequest, context: _Context) -> clue_pb2.ChannelState:
         await self._guard(context)
@@ -172,6 +184,60 @@ class ControlService(clue_pb2_grpc.ControlServicer):
     async def GetDirectory(self, request: clue_pb2.DirectoryRequest, context: _Context) -> clue_pb2.Directory:
         await self._guard(context)
         return await self._directory.read()
+
+    async def BeginMove(self, request: clue_pb2.MoveStep, context: _Context) -> clue_pb2.MoveReply:
+        return await self._move(context, self._moves.begin(request))
+
+    async def ReadChannel(self, request: clue_pb2.ReadChannelRequest, context: _Context) -> clue_pb2.ChannelPage:
+        await self._guard(context)
+        try:
+            return await self._moves.read(request)
+        except LivesElsewhere as error:
+            return clue_pb2.ChannelPage(elsewhere=elsewhere(error.home))
+        except (MoveRefused, RemoteError, ValueError) as error:
+            await _not_moved(context, error)
+
+    async def StoreChannel(self, request: clue_pb2.StoreChannelRequest, context: _Context) -> clue_pb2.MoveReply:
+        return await self._move(context, self._moves.store(request))
+
+    async def FreezeChannel(self, request: clue_pb2.MoveStep, context: _Context) -> clue_pb2.MoveReply:
+        return await self._move(context, self._moves.freeze(request))
+
+    async def SwitchChannel(self, request: clue_pb2.MoveStep, context: _Context) -> clue_pb2.MoveReply:
+        return await self._move(context, self._moves.switch(request))
+
+    async def AbortMove(self, request: clue_pb2.MoveStep, context: _Context) -> clue_pb2.MoveReply:
+        return await self._move(context, self._moves.abort(request))
+
+    async def FinishMove(self, request: clue_pb2.FinishMoveRequest, context: _Context) -> clue_pb2.MoveReply:
+        return await self._move(context, self._moves.finish(request))
+
+    async def Drain(self, request: clue_pb2.DrainRequest, context: _Context) -> clue_pb2.DrainReply:
+        await self._guard(context)
+        try:
+            edge = await self._directory.order(request.edge, drain=not request.back, within_s=request.within_s)
+        except ValueError as error:
+            await _refuse(context, str(error))
+        except RemoteError as error:
+            await _unavailable(context, error)
+        return clue_pb2.DrainReply(sessions=edge.sessions)
+
+    async def Diagnose(self, request: clue_pb2.DiagnoseRequest, context: _Context) -> clue_pb2.Diagnosis:
+        await self._guard(context)
+        return await self._diagnoser.look()
+
+    async def _move(self, context: _Context, step: Coroutine[Any, Any, clue_pb2.MoveReply]) -> clue_pb2.MoveReply:
+        try:
+            await self._guard(context)
+        except BaseException:
+            step.close()
+            raise
+        try:
+            return await step
+        except LivesElsewhere as error:
+            return moved(error)
+        except (MoveRefused, RemoteError, ValueError) as error:
+            await _not_moved(context, error)
 
     async def _guard(self, context: _Context) -> None:
         metadata = dict(context.invocation_metadata() or ())
@@ -202,6 +268,17 @@ async def _refuse(context: _Context, text: str) -> NoReturn:
     raise AssertionError("abort raises")
 
 
+async def _not_moved(context: _Context, error: MoveRefused | RemoteError | ValueError) -> NoReturn:
+    if isinstance(error, RemoteError):
+        await _unavailable(context, error)
+    if isinstance(error, ValueError):
+        await _refuse(context, str(error))
+    await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+    raise AssertionError("abort raises")
+
+
 async def _unavailable(context: _Context, error: RemoteError) -> NoReturn:
+    if isinstance(error, LivesElsewhere):
+        await context.abort(grpc.StatusCode.FAILED_PRECONDITION, error.cause)
     await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
     raise AssertionError("abort raises")

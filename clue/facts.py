@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from clue.homes import is_room
 from clue.text import Text
 from clue.vocabulary import PLAIN, Vocabulary
 from common.pb import chat_pb2
@@ -20,6 +21,7 @@ MEMBERS = (
 PROFILES = 100_000
 
 ROLES = ("mod", "vip", "sub", "follower")  # in the order in which they are stored
+INVITED = "invited"  # to a temporary room: stored like a role, and shown to nobody
 STAFF = ("staff", "admin")  # types of accounts that may moderate everywhere, and that nobody bans
 
 DAY_MS = 86_400_000
@@ -46,13 +48,15 @@ class Candidate(NamedTuple):
 
 
 class Modes(NamedTuple):
-    """The room's modes (tmi_protocol section 11). `followers_only_min` -1: off; `slow_s` 0: off."""
+    """The room's modes (tmi_protocol section 11). `followers_only_min` -1: off; `slow_s` and
+    `delay_s` 0: off."""
 
     emote_only: bool = False
     followers_only_min: int = -1
     unique_chat: bool = False
     slow_s: int = 0
     subs_only: bool = False
+    delay_s: int = 0
 
 
 class Roles(NamedTuple):
@@ -66,7 +70,7 @@ class Roles(NamedTuple):
         """What `read_roles` reads; "" for none."""
         held = [
             f"{name}={self.followed_ms}" if name == "follower" and self.followed_ms else name
-            for name in ROLES
+            for name in (*ROLES, INVITED)
             if name in self.names
         ]
         return ",".join(held) + " " + self.login if held else ""
@@ -127,7 +131,7 @@ class Channel:
     `fields` are those of the room's hash; `room` and `modes` are made of them.
     """
 
-    __slots__ = ("fields", "members", "modes", "name", "room", "version")
+    __slots__ = ("fields", "invite_only", "members", "modes", "name", "room", "version")
 
     def __init__(self, name: str, version: str, fields: dict[bytes, bytes]) -> None:
         self.name = name
@@ -143,6 +147,7 @@ class Channel:
 
     def set_fields(self, fields: dict[bytes, bytes]) -> None:
         self.fields = fields
+        self.invite_only = fields.get(b"invite_only") == b"1"  # of a temporary room
         self.modes = modes = read_modes(fields)
         self.room = chat_pb2.RoomState(
             room_id=int(fields.get(b"room_id", 0)),
@@ -151,6 +156,7 @@ class Channel:
             unique_chat=modes.unique_chat,
             slow_s=modes.slow_s,
             subs_only=modes.subs_only,
+            delay_s=modes.delay_s,
         )
 
 
@@ -189,7 +195,7 @@ def chatter(profile: Profile, roles: Iterable[str], channel: str) -> chat_pb2.Ch
 
 
 def is_broadcaster(login: str, channel: str) -> bool:
-    return channel == "#" + login
+    return channel == "#" + login and not is_room(channel)
 
 
 def read_profile(fields: Sequence[bytes | None]) -> Profile | None:
@@ -255,6 +261,7 @@ def read_modes(fields: dict[bytes, bytes]) -> Modes:
         unique_chat=fields.get(b"unique_chat") == b"1",
         slow_s=int(fields.get(b"slow_s", 0)),
         subs_only=fields.get(b"subs_only") == b"1",
+        delay_s=int(fields.get(b"delay_s", 0)),
     )
 
 

@@ -23,7 +23,9 @@ from clue.commands.messages import whisper
 from clue.commands.shape import Level, Needs
 from clue.commands.targets import login_of
 from clue.facts import read_profile
+from clue.homes import LivesElsewhere
 from clue.limiter import WHISPERS_A_MIN, WHISPERS_A_S, Limits
+from clue.peers import Peers
 from clue.presence import TTL_MS
 from clue.recent import RecentLines
 from clue.redis_shards import Shard, Shards
@@ -44,6 +46,7 @@ class Gathering:
         users: Users,
         logs: ChannelLogs,
         recent: RecentLines,
+        peers: Peers,
         *,
         limits: Limits,
         metrics: Metrics,
@@ -53,16 +56,17 @@ class Gathering:
         self._users = users
         self._logs = logs
         self._recent = recent
+        self._peers = peers
         self._limits = limits
         self._metrics = metrics
 
-    async def all(self, works: Sequence[Work], *, first: bool) -> None:
-        """`first`: of this batch; a later try takes nothing from the limits again."""
+    async def all(self, works: Sequence[Work], *, first: bool, limited: bool = True) -> None:
+        """`first`: of this batch; a later try takes nothing from the limits again. `limited`: messages are counted."""
         with_commands = [work for work in works if work.commands]
         if with_commands:
             await self._targets(with_commands)
         await self._states(works)
-        await self._authors(works, first=first)
+        await self._authors(works, first=first and limited)
         if with_commands:
             await self._command_facts(with_commands)
             if first:
@@ -93,9 +97,11 @@ class Gathering:
             if work.name in missing:
                 facts = found[work.name]
                 if isinstance(facts, RemoteError):
-                    work.unavailable = True
-                else:
+                    work.fail(facts)
+                elif facts.channel.room.room_id:
                     work.room = facts.channel
+                else:
+                    work.exists = False  # a temporary room that was not made, or has ended
 
     # -- authors ----------------------------------------------------------------------------------------------------
 
@@ -121,6 +127,20 @@ class Gathering:
                 replies = [error] * len(logins)
             for login, reply in zip(logins, replies, strict=True):
                 self._author(login, reply, places[login], shard)
+        self._users.seen(places)
+        await self._guests(places)
+
+    async def _guests(self, places: Mapping[str, list[tuple[Work, int]]]) -> None:
+        """Accounts of other clusters' users who were not here before."""
+        unknown = {}
+        for login, [(work, i), *_] in places.items():
+            if work.profiles[i] is None and work.reached[i]:
+                unknown[login] = work.candidates[i].user_id
+        if not unknown:
+            return
+        for login, profile in (await self._users.guests(unknown)).items():
+            for work, i in places[login]:
+                work.profiles[i] = profile
 
     def _allow(self, login: str, places: list[tuple[Work, int]], *, first: bool) -> scripts.Command:
         letters = ""
@@ -217,12 +237,16 @@ class Gathering:
             return  # nobody's
         candidate = work.candidates[i]
         found = (await self._rooms.read({name: [(candidate.user_id, candidate.login)]}))[name]
-        work.known.rooms[name] = found if isinstance(found, RemoteError) else found.channel
+        if isinstance(found, LivesElsewhere):
+            there = found.home.cluster
+            work.known.rooms[name] = await self._peers.room(there, name, candidate.user_id, candidate.login)
+        else:
+            work.known.rooms[name] = found if isinstance(found, RemoteError) else found.channel
         here = keys.edges_of(work.name)
         try:
-            _, work.known.viewers, _, _ = await self._shards.at(here).call_one(
-                scripts.presence(work.name, 0, TTL_MS, "", 1, (), (), ())
-            )
+            reply = await self._shards.at(here).call_one(scripts.presence(work.name, 0, TTL_MS, "", 1, (), (), ()))
+            if not isinstance(reply, bytes):  # the channel has just left: the commit finds out
+                work.known.viewers = reply[1]
         except RemoteError:
             pass  # the raid goes on, with nobody counted; the shard counts and logs it
 

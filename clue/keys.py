@@ -11,13 +11,27 @@ DIRECTORY = "{directory}:services"  # hash: service/instance -> "<last seen> <ru
 USER_IDS = "{ids}:users"  # hash: next (first id not handed out), run (the server's run_id that handed out last)
 VOCABULARY = "{vocabulary}:global"  # hash: terms, emotes (clue/vocabulary.py) of every channel
 PLACE = "cluster:place"  # string: which of how many plain servers this one is, "0 of 2"
+ORDERS = "{directory}:orders"  # hash: service/instance -> "<run> <number> <drain 1 or 0> <within s>"
+COPY = "{directory}:copy"  # hash: clusters, homes -> serialized Directory with these, as the shared directory last said
+ROOMS = "{rooms}:all"  # sorted set: temporary room -> when it was made
+
+# Of the directory's own Redis (ARCHITECTURE "clusters"), beside accounts, which have the same keys there as at home.
+CLUSTERS = "{directory}:clusters"  # hash: cluster -> "<when> <serialized Cluster>"
+HOMES = "{directory}:homes"  # hash: channel -> "<cluster> <move>", of those that do not live where their name says
+HOMES_VERSION = "{directory}:homes-version"  # string: changes with each change of HOMES, and is never one used before
+
 IDENTITY = "cluster:identity"  # string: the cluster this server belongs to; without a tag, one on each plain server
 
 
 class ChannelKeys(NamedTuple):
     """The keys of one channel, or of one user's inbox (head, log and batches only); all share the tag {#name}."""
 
-    head: str  # hash: seq (newest in the log), run (run_id that gave it), version (of the state; absent: "0")
+    # hash: seq (newest in the log), run (run_id that gave it), version (of the state; absent: "0"), and of moves:
+    # home ("<cluster>" or "<cluster> <move>"; absent: where its name says),
+    # at the old home: moving ("<move> <to>": its changes are noted in dirty), frozen ("<move> <until when>": commits
+    # wait), round ("<number> <after seq> <to seq>": the changes being read),
+    # at the new home: prepared (the move whose copy this is), page (number of the last page stored)
+    head: str
     log: str  # stream: <seq>-0 -> p (prev), d (serialized Publication)
     batches: str  # hash: edge run -> "<batch> <when> <result>..." of the last batch (see commit.lua)
     last: str  # hash: user id -> "<when> <text hash>" of the last delivered message; the unprivileged only
@@ -27,6 +41,8 @@ class ChannelKeys(NamedTuple):
     held: str  # hash: message id -> "<when it expires> <serialized Publication>" of messages that wait for a moderator
     first: str  # hash: user id -> day (UNIX time / 86,400 s) of the first message here
     unique: str  # hash: user id -> the last text hashes, 8 bytes each; only of channels in unique-chat mode
+    dirty: str  # set: "<key> <field>" that changed since the move began; "<key> ": all of it
+    taken: str  # set: those of dirty that are being read
 
 
 def of_channel(channel: str) -> ChannelKeys:
@@ -34,13 +50,28 @@ def of_channel(channel: str) -> ChannelKeys:
     tag = "{" + channel + "}:"
     return ChannelKeys(
         tag + "head", tag + "log", tag + "batches", tag + "last", tag + "room", tag + "bans", tag + "roles",
-        tag + "held", tag + "first", tag + "unique",
+        tag + "held", tag + "first", tag + "unique", tag + "dirty", tag + "taken",
     )  # fmt: skip
 
 
 def user(login: str) -> str:
-    """hash: id, login, display_name, color, type, version, and token:<sha256> -> when it was set."""
+    """hash: id, login, display_name, color, type, version, created, and token:<sha256> -> when it was set."""
     return "{@" + login + "}:user"
+
+
+def logins(user_id: int) -> str:
+    """hash: user id -> login, of the ids around it. Small hashes, which Redis keeps packed."""
+    return f"{{ids:{user_id // 100}}}:logins"
+
+
+def owner(token_hash: str) -> str:
+    """string: the login that the token was added for."""
+    return "{token:" + token_hash + "}:owner"
+
+
+def requests(who: str) -> str:
+    """string: requests to the HTTP API of the minute under way; expires with it. `who`: a login, or a token's hash."""
+    return "{@" + who + "}:requests"
 
 
 def limits(login: str) -> str:
@@ -51,6 +82,11 @@ def limits(login: str) -> str:
 def lockout(login: str) -> str:
     """string: there while the user is locked out for having sent too much."""
     return "{@" + login + "}:lockout"
+
+
+def joins(login: str) -> str:
+    """string: attempts to join in the window under way; expires with the window."""
+    return "{@" + login + "}:joins"
 
 
 def whispers(login: str, window: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import NamedTuple
 
 from clue import keys, scripts
+from clue.homes import Homes, LivesElsewhere, elsewhere, failure
 from clue.redis_shards import Shards
 from clue.users import channel_owner
 from common.errors import RemoteError
@@ -30,16 +31,17 @@ _NOBODY = Ranks((), ())
 
 
 class Presence:
-    def __init__(self, shards: Shards, read_ranks: ReadRanks, metrics: Metrics) -> None:
+    def __init__(self, shards: Shards, homes: Homes, read_ranks: ReadRanks, metrics: Metrics) -> None:
         self._shards = shards
+        self._homes = homes
         self._read_ranks = read_ranks
         self._metrics = metrics
 
     async def report(self, report: clue_pb2.PresenceReport) -> clue_pb2.PresenceReply:
         """Take one lane's report and read the lists asked for: one script for each channel, all at once.
 
-        A channel whose shard did not answer is `unknown`, so that its edge reports it in full, and its list is not
-        available.
+        A channel whose shard did not answer, or that lives elsewhere, is `unknown`, so that its edge reports it in full
+        (there), and its list is not available.
         """
         reports = {said.channel: said for said in report.channels}
         wanted = {channel for channel in report.wanted if channel_owner(channel) is not None}
@@ -58,6 +60,7 @@ class Presence:
                 said.joined,
                 said.left,
                 {*roles.moderators, *roles.vips, channel[1:]},
+                self._homes.here(channel),
             )
             asked[channel] = self._shards.at(keys.edges_of(channel)).call((command,))
         reply = clue_pb2.PresenceReply()
@@ -67,8 +70,12 @@ class Presence:
                 found = (await future)[0]
             except RemoteError as error:
                 found = error
-            if isinstance(found, RemoteError):
-                self._metrics.count("presence.failures")
+            failed = failure(channel, found)
+            if failed is not None:
+                if isinstance(failed, LivesElsewhere):
+                    lists[channel] = clue_pb2.Chatters(elsewhere=elsewhere(failed.home))
+                else:
+                    self._metrics.count("presence.failures")
                 if channel in reports:
                     reply.unknown.append(channel)
                 continue

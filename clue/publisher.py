@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from collections.abc import Sequence
 
 from clue.scripts import LOG_ENTRIES
 from common import rpc
@@ -20,6 +21,7 @@ from common.log import Log
 from common.metrics import Metrics
 from common.pb import chat_pb2, exchange_pb2, exchange_pb2_grpc
 from common.sharding import lane
+from common.trace import passed
 
 CALL_TIMEOUT_S = 1.0
 RETRY_FIRST_S, RETRY_MAX_S = 0.05, 0.5
@@ -30,11 +32,14 @@ _COMMITS_A_CALL = 256
 class _Waiting:
     """One commit's entries; `taken` tells whether an exchange has them (False: dropped)."""
 
-    __slots__ = ("channel", "entries", "taken")
+    __slots__ = ("channel", "entries", "taken", "traced")
 
-    def __init__(self, channel: str, entries: bytes, taken: asyncio.Future[bool]) -> None:
+    def __init__(
+        self, channel: str, entries: bytes, traced: Sequence[chat_pb2.Traced], taken: asyncio.Future[bool]
+    ) -> None:
         self.channel = channel
         self.entries = entries
+        self.traced = traced
         self.taken = taken
 
 
@@ -82,13 +87,18 @@ class Publisher:
         """Commits that wait, over all lanes."""
         return sum(len(queue.queue) for queue in self._lanes.values())
 
-    def publish(self, channel: str, entries: bytes) -> asyncio.Future[bool]:
-        """Queue a serialized Entries. The future: True when an exchange has it, False when it was dropped."""
+    def publish(
+        self, channel: str, entries: bytes, traced: Sequence[chat_pb2.Traced] = ()
+    ) -> asyncio.Future[bool]:
+        """Queue a serialized Entries. The future: True when an exchange has it, False when it was dropped.
+
+        `traced`: those of the entries that are followed.
+        """
         number = lane(channel)
         queue = self._lanes.get(number)
         if queue is None:
             queue = self._lanes[number] = _Lane(number, self)
-        item = _Waiting(channel, entries, asyncio.get_running_loop().create_future())
+        item = _Waiting(channel, entries, traced, asyncio.get_running_loop().create_future())
         dropped = queue.put(item)
         if dropped:
             self._metrics.count("publish.dropped", dropped)
@@ -124,6 +134,9 @@ class Publisher:
                 self._metrics.count("publish.calls")
                 self._metrics.count("publish.commits", len(batch))
                 self._metrics.timing("publish.ms", (time.monotonic() - started) * 1000)
+                for item in batch:
+                    for one in item.traced:
+                        passed(self._log, "published", one.id, item.channel, seq=one.seq)
                 return
 
     async def close(self, timeout_s: float) -> None:
@@ -143,7 +156,14 @@ class Publisher:
 
 def _merged(batch: list[_Waiting]) -> list[chat_pb2.ChannelEntries]:
     """One ChannelEntries a channel. Serialized Entries in a row are one Entries (so protobuf merges them)."""
-    by_channel: dict[str, list[bytes]] = {}
+    by_channel: dict[str, list[_Waiting]] = {}
     for item in batch:
-        by_channel.setdefault(item.channel, []).append(item.entries)
-    return [chat_pb2.ChannelEntries(channel=name, entries=b"".join(parts)) for name, parts in by_channel.items()]
+        by_channel.setdefault(item.channel, []).append(item)
+    return [
+        chat_pb2.ChannelEntries(
+            channel=name,
+            entries=b"".join([item.entries for item in items]),
+            traced=[one for item in items for one in item.traced],
+        )
+        for name, items in by_channel.items()
+    ]

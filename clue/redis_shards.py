@@ -39,6 +39,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from clue import keys, scripts
+from clue.homes import DIRECTORY
 from clue.scripts import Command
 from common import sharding
 from common.batcher import Batcher
@@ -228,6 +229,20 @@ async def connect(
     return shards
 
 
+async def connect_directory(address: str, *, cluster: str, instance: str, metrics: Metrics, log: Log) -> Shards:
+    """The Redis server that clusters share (clue/shared.py), as one shard. Raises ConfigError if it is a cluster's."""
+    try:
+        server = PlainShards((address,), cluster=cluster, instance=instance, metrics=metrics, log=log, shared=True)
+        try:
+            await server.probe()
+        except BaseException:
+            await server.close()
+            raise
+    except ConfigError as error:
+        raise ConfigError(f"TALLGRASS_DIRECTORY={address!r} cannot be used: {error}") from None
+    return server
+
+
 def _options(cluster: str, instance: str) -> dict[str, Any]:
     return {
         "client_name": f"{instance}@{cluster}",
@@ -259,6 +274,16 @@ async def claim(client: Any, cluster: str, name: str) -> None:
     """Write our cluster's name into a server that has none. Raises ConfigError when it has another's."""
     await client.set(keys.IDENTITY, cluster, nx=True)
     found = (await client.get(keys.IDENTITY)).decode()
+    if found != cluster and cluster == DIRECTORY:
+        raise ConfigError(
+            f"{name} belongs to cluster {found!r}: the directory is a Redis server of its own, which no cluster keeps "
+            f"its data on"
+        )
+    if found != cluster and found == DIRECTORY:
+        raise ConfigError(
+            f"{name} is the directory that clusters share, and no place for the data of cluster {cluster!r}. Correct "
+            f"TALLGRASS_REDIS_SHARDS (or TALLGRASS_REDIS_CLUSTER)."
+        )
     if found != cluster:
         raise ConfigError(
             f"{name} belongs to cluster {found!r}, and this clue to {cluster!r}: clusters share no Redis. "
@@ -334,11 +359,14 @@ class _Connections:
 class _Plain:
     """One server of the list."""
 
-    def __init__(self, number: int, text: str, options: dict[str, Any], metrics: Metrics, log: Log) -> None:
+    def __init__(
+        self, number: int, text: str, options: dict[str, Any], metrics: Metrics, log: Log, label: str = ""
+    ) -> None:
         self.text = text  # of the configuration
         self.connections = _Connections(options)
-        name = f"redis-{number}@{text}"
-        self.shard = Shard(name, self.connections.execute, label=str(number), metrics=metrics, log=log)
+        self.number = number
+        name = f"{label}@{text}" if label else f"redis-{number}@{text}"
+        self.shard = Shard(name, self.connections.execute, label=label or str(number), metrics=metrics, log=log)
 
 
 class PlainShards:
@@ -356,10 +384,12 @@ class PlainShards:
         instance: str,
         metrics: Metrics,
         log: Log,
+        shared: bool = False,
     ) -> None:
+        """`shared`: it is the directory, which belongs to no cluster."""
         if not 1 <= len(servers) <= sharding.LANES:
             raise ConfigError(f"TALLGRASS_REDIS_SHARDS names {len(servers)} servers: 1 to {sharding.LANES} will do")
-        self._cluster = cluster
+        self._identity = DIRECTORY if shared else cluster
         options = _options(cluster, instance)
         self._sentinels = None
         if sentinels:
@@ -368,7 +398,8 @@ class PlainShards:
             for text in servers:
                 _address(text)
         self._log = log
-        self._plain = [_Plain(i, text, options, metrics, log) for i, text in enumerate(servers)]
+        label = DIRECTORY if shared else ""
+        self._plain = [_Plain(i, text, options, metrics, log, label) for i, text in enumerate(servers)]
         self._shards = [plain.shard for plain in self._plain]
 
     def at(self, key: str) -> Shard:
@@ -409,8 +440,8 @@ class PlainShards:
                     "shard moved", remote=plain.shard.name, operation="connect", to=f"{host}:{port}", cause=cause
                 )
             client = plain.connections.client
-            await claim(client, self._cluster, plain.shard.name)
-            await _take_place(client, f"{plain.shard.label} of {len(self._plain)}", plain.shard.name)
+            await claim(client, self._identity, plain.shard.name)
+            await _take_place(client, f"{plain.number} of {len(self._plain)}", plain.shard.name)
         except _FOREIGN as error:
             plain.shard.lost(RemoteError(plain.shard.name, "connect", f"{type(error).__name__}: {error}"))
         except ConfigError as error:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from clue import keys, scripts
 from clue.facts import Channel, ChannelFacts, FactsCache, Roles, read_channel, read_roles
+from clue.homes import Homes, failure, is_room
 from clue.redis_shards import Shards
 from clue.users import Users, channel_owner
 from common.errors import RemoteError
@@ -15,18 +16,28 @@ Wanted = Sequence[tuple[int, str]]  # user id and login of members
 
 
 class Rooms:
-    def __init__(self, shards: Shards, users: Users) -> None:
+    def __init__(self, shards: Shards, homes: Homes, users: Users) -> None:
         self.cache = FactsCache()
         self._shards = shards
+        self._homes = homes
         self._users = users
 
     async def read(self, wanted: Mapping[str, Wanted]) -> dict[str, ChannelFacts | RemoteError]:
-        """Facts of channels (valid names) with some members, as they are now. One call a channel, all at once."""
+        """Facts of channels (valid names) with some members, as they are now; LivesElsewhere of those that are not
+        here. One call a channel, all at once. A temporary room that was not made has room_id 0.
+        """
         # Of a room that is known the modes, terms and emotes are not sent again while its version holds.
         known = {name: self.cache.get(name) for name in wanted}
         calls = {
             name: self._shards.at(keys.of_channel(name).head).call(
-                (scripts.facts(name, (i for i, _ in members), room.version if (room := known[name]) else ""),)
+                (
+                    scripts.facts(
+                        name,
+                        (i for i, _ in members),
+                        room.version if (room := known[name]) else "",
+                        self._homes.here(name),
+                    ),
+                )
             )
             for name, members in wanted.items()
         }
@@ -37,12 +48,13 @@ class Rooms:
                 reply = (await call)[0]
             except RemoteError as error:
                 reply = error
-            if isinstance(reply, RemoteError):
-                found[name] = reply
+            failed = failure(name, reply)
+            if failed is not None:
+                found[name] = failed
                 continue
             facts = read_channel(name, wanted[name], reply, known[name])
             found[name] = facts
-            if not facts.channel.room.room_id:
+            if not facts.channel.room.room_id and not is_room(name):
                 newcomers.append(name)
         # Rare: the first visit of a channel ever.
         for name, room_id in zip(newcomers, await asyncio.gather(*map(self._create, newcomers)), strict=True):
@@ -52,7 +64,7 @@ class Rooms:
             elif isinstance(newcomer, ChannelFacts):
                 newcomer.channel.set_fields({**newcomer.channel.fields, b"room_id": b"%d" % room_id})
         for name, facts_or_error in found.items():
-            if isinstance(facts_or_error, ChannelFacts):
+            if isinstance(facts_or_error, ChannelFacts) and facts_or_error.channel.room.room_id:
                 channel = self.cache.put(facts_or_error.channel)
                 found[name] = ChannelFacts(channel, facts_or_error.head)
         return found

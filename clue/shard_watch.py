@@ -1,12 +1,12 @@
 """What the Redis servers say of themselves, as gauges, and who else is connected to them.
 
-Only for a fixed list of servers: the nodes of a Redis Cluster are watched with its own tools.
+Nodes of a Redis Cluster, too: those that are primaries now.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from clue.redis_shards import Shard
@@ -15,6 +15,7 @@ from common.log import Log
 from common.metrics import Metrics
 
 PERIOD_S = 5.0
+_SENTINEL = b"sentinel-"
 _SCRIPTS = (b"evalsha", b"eval")
 _ASK = (("INFO", "cpu"), ("INFO", "memory"), ("INFO", "commandstats"), ("CLIENT", "LIST"))
 
@@ -33,7 +34,7 @@ class _Look:
 class ShardWatch:
     """`run` asks each shard every PERIOD_S and keeps its gauges; what a lost shard said last is forgotten."""
 
-    def __init__(self, shards: Sequence[Shard], *, cluster: str, metrics: Metrics, log: Log) -> None:
+    def __init__(self, shards: Callable[[], Sequence[Shard]], *, cluster: str, metrics: Metrics, log: Log) -> None:
         self._shards = shards
         self._ours = f"@{cluster}".encode()
         self._cluster = cluster
@@ -44,11 +45,14 @@ class ShardWatch:
 
     async def run(self) -> None:
         while True:
-            await asyncio.gather(*map(self._look, self._shards))
+            shards = self._shards()
+            for gone in self._gauges.keys() - set(shards):  # a replica was promoted in its place
+                del self._gauges[gone]
+            await asyncio.gather(*map(self._look, shards))
             await asyncio.sleep(PERIOD_S)
 
     def _all(self) -> dict[str, float]:
-        gauges: dict[str, float] = {f"redis.{shard.label}.up": int(shard.down is None) for shard in self._shards}
+        gauges: dict[str, float] = {f"redis.{shard.label}.up": int(shard.down is None) for shard in self._shards()}
         for found in self._gauges.values():
             gauges.update(found)
         return gauges
@@ -113,8 +117,12 @@ def _info(reply: bytes) -> dict[bytes, bytes]:
 
 
 def _clients(reply: bytes) -> Iterable[tuple[bytes, bytes]]:
-    """Address and name of each connection; one of this second may not have told its name yet, and is left out."""
+    """Address and name of each connection but its replicas' and Sentinels'.
+
+    One of this second may not have told its name yet, and is left out.
+    """
     for line in reply.splitlines():
         fields = dict(part.split(b"=", 1) for part in line.split(b" ") if b"=" in part)
-        if fields[b"age"] != b"0":
+        replica = b"S" in fields[b"flags"] or b"M" in fields[b"flags"]
+        if fields[b"age"] != b"0" and not replica and not fields[b"name"].startswith(_SENTINEL):
             yield fields[b"addr"], fields[b"name"]

@@ -14,17 +14,32 @@ from clue import answers, commands
 from clue.changes import Write, applied
 from clue.channel_log import ChannelLogs
 from clue.commands.messages import held_value, personal_notice
-from clue.commands.shape import Call, Known, ToModerators
-from clue.commits import Accepted, Action, Commits, Committed, Decision, Done, Group, Outcome, Result, Stale, Superseded
-from clue.effects import Effects
+from clue.commands.shape import Call, Known, ToModerators, told
+from clue.commits import (
+    Accepted,
+    Action,
+    Commits,
+    Committed,
+    Decision,
+    Done,
+    Frozen,
+    Group,
+    Outcome,
+    Result,
+    Stale,
+    Superseded,
+    followed,
+)
+from clue.effects import Effects, Unposted
 from clue.facts import DAY_MS, RETURNING_DAYS, Channel, Facts, Profile
 from clue.gathering import Gathering
+from clue.homes import elsewhere
 from clue.limiter import Limits
 from clue.publisher import Publisher
 from clue.rooms import Rooms
 from clue.rules import RULES, STANDING, decide
 from clue.text import ACTION, inner
-from clue.verdict import OF_STATE, Denial
+from clue.verdict import OF_STATE, UNINVITED, Denial
 from clue.vocabularies import Vocabularies
 from clue.vocabulary import Vocabulary
 from clue.work import Work
@@ -33,12 +48,15 @@ from common.errors import RemoteError
 from common.log import Log
 from common.metrics import Metrics
 from common.pb import chat_pb2, clue_pb2
+from common.trace import passed
 
 STALE_ROUNDS = 5  # decisions on a channel whose state changes all the time; then its submissions are UNAVAILABLE
 PUBLISH_WAIT_S = 2.0  # for an exchange, before a verdict says "delayed"
+FROZEN_WAIT_S = 0.015  # until a channel in the last moment of a move is tried again, within the caller's deadline
 ANSWER_MARGIN_S = 0.3  # kept of the caller's deadline, to get the verdicts back
 UNIQUE_LENGTH = 9  # characters; only longer messages have to be unique (tmi_protocol section 11)
 
+_UNPOSTED = answers.of(told("command_unavailable")).verdict
 _HELD = "msg_rejected"
 # Appended to a publication by commit.lua, when the message is its author's first one: protobuf merges the two.
 _FIRST_MESSAGE = chat_pb2.Publication(line=chat_pb2.Line(first_message=True)).SerializeToString()
@@ -88,12 +106,20 @@ class Submitter:
         self._metrics = metrics
         self._log = log
 
-    async def submit(self, request: clue_pb2.SubmitRequest, time_left_s: float | None) -> clue_pb2.SubmitReply:
-        """One verdict for each submission, in order. `time_left_s`: until the caller gives up (None: it does not)."""
+    async def submit(
+        self, request: clue_pb2.SubmitRequest, time_left_s: float | None, *, limited: bool = True
+    ) -> clue_pb2.SubmitReply:
+        """One verdict for each submission, in order. `time_left_s`: until the caller gives up (None: it does not).
+
+        `limited`: the senders' limits are asked and taken from.
+        """
         wait_s = PUBLISH_WAIT_S if time_left_s is None else min(PUBLISH_WAIT_S, time_left_s - ANSWER_MARGIN_S)
         started = self._clock.monotonic()
         deadline = started + wait_s
         works = [Work(channel) for channel in request.channels]
+        for work in works:
+            for message_id in work.traced.values():
+                passed(self._log, "received", message_id, work.name, attempt=request.attempt)
         # A later try takes nothing from the limits again, and always commits: an earlier try that is still on its way
         # then finds the batch taken (ARCHITECTURE 3.6).
         first = request.attempt <= 1
@@ -102,17 +128,29 @@ class Submitter:
         if not first:
             self._metrics.count("submits.retried")
 
-        await self._gathering.all(works, first=first)
+        await self._gathering.all(works, first=first, limited=limited)
         todo = works
-        for _ in range(STALE_ROUNDS):
+        rounds = 0
+        while rounds < STALE_ROUNDS:
             todo = await self._decide_and_commit(todo, request, always=not first)
             if not todo:
                 break
-            self._metrics.count("stale", len(todo))
+            frozen = sum(work.frozen for work in todo)
+            self._metrics.count("frozen", frozen)
+            if frozen and self._clock.monotonic() > deadline:
+                for work in todo:
+                    work.unavailable = True
+                break
+            if frozen:
+                await asyncio.sleep(FROZEN_WAIT_S)
+            else:
+                rounds += 1
+            self._metrics.count("stale", len(todo) - frozen)
             await self._gathering.again(todo)
-        for work in todo:
-            self._log.error("submissions undecided", channel=work.name, cause="its state changes all the time")
-            work.unavailable = True
+        if rounds == STALE_ROUNDS:
+            for work in todo:
+                self._log.error("submissions undecided", channel=work.name, cause="its state changes all the time")
+                work.unavailable = True
         self._metrics.timing("submit.decide_ms", (self._clock.monotonic() - started) * 1e3)
         reply = self._reply(works, await self._published(works, deadline))
         self._metrics.timing("submit.ms", (self._clock.monotonic() - started) * 1e3)
@@ -123,7 +161,7 @@ class Submitter:
     async def _decide_and_commit(
         self, works: Sequence[Work], request: clue_pb2.SubmitRequest, *, always: bool
     ) -> list[Work]:
-        """Returns the works whose channel's state had changed: they are to be decided again."""
+        """Returns the works whose channel's state had changed, or that are frozen: they are to be decided again."""
         now_ms = self._clock.unix_ms()
         waiting: list[tuple[Work, Group, asyncio.Future[Outcome]]] = []
         for work in works:
@@ -133,7 +171,9 @@ class Submitter:
             if work.room is None or not (always or any(map(_needs_commit, decisions))):
                 work.outcome = Committed([d for d in decisions if isinstance(d, Denial)], False, None)
                 continue
-            group = Group(request.edge_run or "", request.batch, work.room.version, decisions)
+            group = Group(request.edge_run or "", request.batch, work.room.version, decisions, work.traced)
+            for message_id in work.traced.values():
+                passed(self._log, "decided", message_id, work.name)
             waiting.append((work, group, self._commits.put(work.name, group)))
         stale = []
         try:
@@ -172,7 +212,9 @@ class Submitter:
     def _message(self, work: Work, i: int, moment: _Moment) -> Decision:
         facts = self._facts(work, i, moment)
         candidate = work.candidates[i]
-        denial = decide(candidate, facts, RULES if not candidate.text.command else STANDING)
+        denial = _uninvited(facts, moment) or decide(
+            candidate, facts, RULES if not candidate.text.command else STANDING
+        )
         if denial is not None and denial.msg_id != _HELD:
             return denial
         if candidate.text.command:  # known, but not here: of the player, or of one client
@@ -200,6 +242,7 @@ class Submitter:
                 returning_chatter=first_day is not None and 0 < moment.day - first_day <= RETURNING_DAYS,
                 edge_run=moment.edge_run,
                 session=submission.session,
+                delay_s=0 if member.moderator else room.modes.delay_s,
             ),
         ).SerializeToString()
         if denial is not None:
@@ -234,7 +277,7 @@ class Submitter:
     def _command(self, work: Work, i: int, moment: _Moment) -> Decision:
         candidate = work.candidates[i]
         facts = self._facts(work, i, moment)
-        denial = decide(candidate, facts, STANDING)
+        denial = _uninvited(facts, moment) or decide(candidate, facts, STANDING)
         if denial is not None:
             return denial
         assert moment.room is not None  # the rule channel_exists
@@ -254,22 +297,29 @@ class Submitter:
     # -- commit -----------------------------------------------------------------------------------------------------
 
     async def _settle(self, work: Work, group: Group, future: asyncio.Future[Outcome]) -> bool:
-        """Bring the commit's outcome to the work; True when the channel's state was stale."""
+        """Bring the commit's outcome to the work; True when it is to be decided again."""
+        assert work.room is not None
         try:
             outcome = await future
-        except RemoteError:
-            work.unavailable = True
+        except RemoteError as error:
+            work.fail(error)
+            if work.elsewhere is not None:
+                self._rooms.cache.drop(work.name, work.room.version)
             return False
-        assert work.room is not None
+        work.frozen = isinstance(outcome, Frozen)
+        if isinstance(outcome, Frozen):
+            return True
         if isinstance(outcome, Stale):
             self._rooms.cache.drop(work.name, work.room.version)
             return True
         work.outcome = outcome
         if isinstance(outcome, Superseded):
             return False
+        for one in followed(group, outcome.results) if group.traced else ():
+            passed(self._log, "logged", one.id, work.name, seq=one.seq, repeat=outcome.repeat or None)
         if outcome.repeat:
             self._metrics.count("repeats")
-            await self._repeat(work, outcome)
+            await self._repeat(work, group, outcome)
         else:
             self._remember(work, work.room, group, outcome.results)
         done = [answers.from_token(result.token) for result in outcome.results if isinstance(result, Done)]
@@ -277,6 +327,8 @@ class Submitter:
         if effects and not work.unavailable:
             try:
                 await self._effects.carry_out(work.name, group.edge_run, group.batch, effects)
+            except Unposted:
+                work.unposted = True
             except RemoteError:
                 work.unavailable = True  # the edge repeats the batch, and this with it
         return False
@@ -290,7 +342,7 @@ class Submitter:
             elif isinstance(decision, Action) and any(write.state for write in decision.writes):
                 self._rooms.cache.drop(work.name, room.version)
 
-    async def _repeat(self, work: Work, outcome: Committed) -> None:
+    async def _repeat(self, work: Work, group: Group, outcome: Committed) -> None:
         """The batch was committed by an earlier try, which may have died before an exchange had it: publish again."""
         if len(outcome.results) != len(work.submissions):
             self._log.error("batch repeated with another content", channel=work.name, cause="its length differs")
@@ -311,7 +363,7 @@ class Submitter:
             return
         entries = chat_pb2.Entries(entry=[entry for entry in logged if entry.seq in seqs])
         if entries.entry:
-            outcome.published = self._publish(work.name, entries.SerializeToString())
+            outcome.published = self._publish(work.name, entries.SerializeToString(), followed(group, outcome.results))
 
     async def _published(self, works: Sequence[Work], deadline: float) -> set[asyncio.Future[bool]]:
         """Wait for the exchange until `deadline`; returns what it has not taken by then."""
@@ -332,7 +384,11 @@ class Submitter:
         counters = self._metrics.counters
         for work in works:
             outcome = work.outcome
-            if work.unavailable or outcome is None:
+            if work.elsewhere is not None:
+                counters["moved"] += len(work.submissions)
+                for _ in work.submissions:
+                    reply.verdicts.add(outcome=clue_pb2.Verdict.MOVED, elsewhere=elsewhere(work.elsewhere))
+            elif work.unavailable or outcome is None:
                 counters["unavailable"] += len(work.submissions)
                 for _ in work.submissions:
                     reply.verdicts.add(outcome=clue_pb2.Verdict.UNAVAILABLE)
@@ -350,7 +406,8 @@ class Submitter:
                         )
                         continue
                     if isinstance(result, Done):
-                        verdict = answers.from_token(result.token).verdict
+                        kept = answers.from_token(result.token)
+                        verdict = kept.verdict if not (kept.effects and work.unposted) else _UNPOSTED
                         if verdict.denial:
                             counters["denied." + verdict.denial] += 1
                         else:
@@ -368,6 +425,13 @@ class Submitter:
                         chatter=work.member(i).chatter(profile, work.name) if profile else None,
                     )
         return reply
+
+
+def _uninvited(facts: Facts, moment: _Moment) -> Denial | None:
+    """Who may not join a temporary room speaks there neither."""
+    if moment.room is None or not moment.room.invite_only or facts.member.roles:
+        return None
+    return UNINVITED
 
 
 def _needs_commit(decision: Decision) -> bool:

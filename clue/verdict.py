@@ -35,9 +35,11 @@ class Denial:
 OF_STATE = frozenset(
     {
         "msg_banned", "msg_emoteonly", "msg_followersonly", "msg_followersonly_followed", "msg_followersonly_zero",
-        "msg_ratelimit", "msg_rejected_mandatory", "msg_subsonly", "msg_timedout",
+        "msg_ratelimit", "msg_rejected_mandatory", "msg_subsonly", "msg_timedout", "room_invite_only",
     }
 )  # fmt: skip
+
+UNINVITED = Denial("room_invite_only")
 
 
 def from_code(code: str) -> Denial:
@@ -80,6 +82,11 @@ _TEXTS = {
     "msg_suspended": "You don’t have permission to perform that action.",
     "msg_timedout": "You are timed out for {number} more seconds.",
     "unrecognized_cmd": "Unrecognized command: {word}",
+    # Ours, of temporary rooms.
+    "no_such_room": "There is no room {channel}: it was not made yet, or has ended.",
+    "room_invite_only": "The room {channel} takes invited users only.",
+    # Ours: Twitch lets a JOIN over the limit vanish.
+    "join_ratelimit": "You are joining channels too quickly. Try to join {channel} again in {number} seconds.",
     # Ours: the author's account cannot be read, and was not read before. The dialect has no word for it.
     "msg_unavailable": "Your message was not sent because your account could not be reached. Try again in a moment.",
 }

@@ -26,3 +26,12 @@ def fold_channel(text: str) -> str | None:
 def is_anonymous(login: str) -> bool:
     """Whether a folded login is one that anybody may read under, without a token (clients.md 4)."""
     return _ANONYMOUS(login) is not None
+
+
+def instance_name(instance: str, cluster: str, own: str) -> str:
+    """How a service of `cluster` is called in the metrics and logs of one of `own`: "event-exchange-1". Its own name
+    when it is of the same cluster ("": is), or has the cluster's name already.
+    """
+    if cluster in ("", own) or instance.startswith(f"{cluster}-"):
+        return instance
+    return f"{cluster}-{instance}"

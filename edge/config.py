@@ -16,6 +16,8 @@ class EdgeConfig:
     http_port: int = 8080               # WebSocket and health; 0: any free port
     link_host: str = "127.0.0.1"        # where the link listens: an inner address, never the public one
     link_port: int = 0                  # EdgeLink (gRPC), for exchanges; 0: any free port
+    agent_host: str = "127.0.0.1"       # where HAProxy's agent-check is answered: an inner address
+    agent_port: int = 0                 # 0: any free port; -1: it is not answered
     irc_tls_port: int = 6697            # used when a certificate is set; 0: any free port
     https_port: int = 8443              # likewise
     tls_cert: str = ""                  # PEM chain; empty: no TLS. Read again on SIGHUP
@@ -34,6 +36,7 @@ class EdgeConfig:
     write_buffer: int = 1_048_576       # bytes one member may leave unread before it is passed over
     slow_s: float = 30.0                # passed over for longer: disconnected
     presence_s: float = 10.0            # between reports of who is here; others' JOIN and PART come as often
+    trace_every: int = 1000             # messages, of which one is followed through all hops; 0: only requested ones
     coalesce_max_ms: float = 100.0      # the longest that a publication waits for others of its channel
 
     def __post_init__(self) -> None:

@@ -8,7 +8,7 @@ is given back in `lost`, once.
 from __future__ import annotations
 
 import asyncio
-import uuid
+import time
 from collections.abc import Collection, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from common.metrics import Metrics
 from common.pb import clue_pb2
 from edge import render
 from edge.config import EdgeConfig
+from edge.delay import Delays
 from edge.disconnect import Disconnect
 from edge.effects import (
     AlreadyThere,
@@ -41,6 +42,7 @@ from edge.log_reader import LogReader
 from edge.membership import Membership
 from edge.session import Phase, Session
 from edge.timers import TimerWheel
+from edge.tracing import Tracer
 from edge.transports.base import Transport
 
 if TYPE_CHECKING:
@@ -56,8 +58,8 @@ class Services:
     """What every connection of this edge uses."""
 
     __slots__ = (
-        "clue", "config", "expulsions", "follower", "hub", "inboxes", "log", "logs", "membership", "metrics",
-        "tasks", "wheel",
+        "clue", "config", "delays", "expulsions", "follower", "hub", "inboxes", "log", "logs", "membership", "metrics",
+        "tasks", "tracer", "wheel",
     )  # fmt: skip
 
     def __init__(
@@ -70,8 +72,10 @@ class Services:
         inboxes: Inboxes,
         membership: Membership,
         expulsions: Expulsions,
+        delays: Delays,
         logs: LogReader,
         wheel: TimerWheel,
+        tracer: Tracer,
         metrics: Metrics,
         log: Log,
     ) -> None:
@@ -82,8 +86,10 @@ class Services:
         self.inboxes = inboxes
         self.membership = membership
         self.expulsions = expulsions
+        self.delays = delays
         self.logs = logs
         self.wheel = wheel
+        self.tracer = tracer
         self.metrics = metrics
         self.log = log
         self.tasks: set[asyncio.Task[Any]] = set()  # joins under way; each removes itself
@@ -263,7 +269,7 @@ class Connection:
         user = self.session.user
         assert user is not None  # the session core refuses anonymous speakers
         submission = clue_pb2.Submission(
-            id=str(uuid.uuid4()),
+            id=self._s.tracer.new_id(effect.trace),
             user_id=user.user_id,
             login=user.login,
             text=effect.text,
@@ -271,10 +277,13 @@ class Connection:
             client_nonce=effect.client_nonce,
             reply_parent_id=effect.reply_parent_id,
         )
+        self._s.tracer.taken(submission.id, effect.channel, user.login)
         future = self._s.clue.submit(effect.channel, submission)
         future.add_done_callback(partial(self._decided, effect.channel, submission.id))
 
     def _decided(self, channel: str, message_id: str, future: asyncio.Future[clue_pb2.Verdict]) -> None:
+        if not future.cancelled():
+            self._s.tracer.decided(message_id, channel, future.result())
         if not self.closed and not future.cancelled():
             self._answer("verdict", partial(self.session.verdict, channel, future.result(), message_id))
 
@@ -303,7 +312,9 @@ class Connection:
         if self.closed or future.cancelled():
             self._release_if_empty(channel)
             return
-        self._answer("join", partial(self.session.joined, channel, future.result()))
+        result = future.result()
+        self._s.delays.joins(channel, result.chatter)
+        self._answer("join", partial(self.session.joined, channel, result))
         self._release_if_empty(channel)  # refused, or held by the core until another answer comes
 
     def _enter(self, channel: str, head: int) -> None:
@@ -350,7 +361,10 @@ class Connection:
 
     def _history_read(self, query: Query, task: asyncio.Task[History | None]) -> None:
         if not self.closed and not task.cancelled():
-            self._answer("history", lambda: self.session.history(query, task.result()))
+            history = task.result()
+            if history is not None and not self._s.delays.moderates(query.channel, self.session.login):
+                history = history.shown(time.time_ns() // 1_000_000)
+            self._answer("history", partial(self.session.history, query, history))
 
     # -- time ---------------------------------------------------------------------------------------------------
 

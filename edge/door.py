@@ -28,9 +28,10 @@ class Door:
         self._log = log
         self._trusted = [ipaddress.ip_network(text) for text in config.trusted_proxies]
         self._per_address: Counter[str] = Counter()
-        self._bound = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _RESERVE
+        self.bound = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _RESERVE  # sessions
         self._number = 0
         self.closed = False
+        self.leaving = False  # about to be closed: HAProxy is told, users are still let in
         metrics.gauges(self._gauges)
 
     def _gauges(self) -> dict[str, float]:
@@ -77,8 +78,8 @@ class Door:
     def _refusal(self) -> Disconnect | None:
         if self.closed:
             return Disconnect.SERVER_STOPPING
-        if len(self._services.hub.sessions) >= self._bound:
-            self._log.warning("descriptors_used_up", bound=self._bound, operation="accept", cause="RLIMIT_NOFILE")
+        if len(self._services.hub.sessions) >= self.bound:
+            self._log.warning("descriptors_used_up", bound=self.bound, operation="accept", cause="RLIMIT_NOFILE")
             return Disconnect.SERVER_FULL
         return None
 

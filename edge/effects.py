@@ -49,6 +49,7 @@ class Submit:
     text: str                  # as sent: clue trims, cuts and reads "/me"
     client_nonce: str          # "": none
     reply_parent_id: str       # id of the message that is answered; "": none
+    trace: bool = False        # the sender wants its way to be logged (edge/tracing.py)
 
 
 @dataclass(frozen=True, slots=True)

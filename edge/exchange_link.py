@@ -1,9 +1,11 @@
 """The edge's end of the links: exchanges dial us, we tell them which channels we want, they deliver.
 
+Exchanges of all clusters dial us, and each is told the whole interest: a channel may move to any of them.
+
 Promises: 1. a stream learns the whole interest first; later changes go out as soon as the last report is written, those
-made meanwhile as one; 2. `announce` is done when every link confirmed (or broke): what is published after that comes;
-3. a link counts as up once its exchange confirmed the first interest, so heads compared after `on_up` miss nothing;
-4. a report leaves at least once a second.
+made meanwhile as one; 2. `announce` is done when every link of the channels' home confirmed (or broke): what is
+published there after that comes; 3. a link counts as up once its exchange confirmed the first interest, so heads
+compared after `on_up` miss nothing; 4. a report leaves at least once a second.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import grpc.aio
 from common.clock import Clock, SystemClock
 from common.log import Log
 from common.metrics import Metrics
+from common.names import instance_name
 from common.pb import chat_pb2, exchange_pb2, exchange_pb2_grpc
 
 HEARTBEAT_S = 1.0
@@ -44,13 +47,17 @@ class ExchangeLink:
 
     __slots__ = (
         "_add", "_hello", "_leaving", "_number", "_remove", "_waiting", "_wake",
-        "applied", "instance", "last_heard", "reader", "remote", "run", "up",
+        "applied", "cluster", "instance", "last_heard", "name", "reader", "remote", "run", "up",
     )  # fmt: skip
 
-    def __init__(self, hello: exchange_pb2.ExchangeHello, peer: str, ours: exchange_pb2.EdgeHello, now: float) -> None:
+    def __init__(
+        self, hello: exchange_pb2.ExchangeHello, peer: str, ours: exchange_pb2.EdgeHello, own: str, now: float
+    ) -> None:
         self.instance = hello.instance
+        self.cluster = hello.cluster or own
         self.run = hello.run
-        self.remote = f"{hello.instance}@{peer}"
+        self.name = instance_name(hello.instance, self.cluster, own)  # in metrics and logs
+        self.remote = f"{self.name}@{peer}"
         self.up = False
         self.last_heard = now  # monotonic seconds of the last Delivery
         self.applied = 0
@@ -124,15 +131,18 @@ class ExchangeLink:
 class ExchangeLinks(exchange_pb2_grpc.EdgeLinkServicer):
     """All links, and what this edge wants. `attach` a listener before the server starts."""
 
-    def __init__(self, instance: str, run: int, metrics: Metrics, log: Log, clock: Clock | None = None) -> None:
+    def __init__(
+        self, instance: str, cluster: str, run: int, metrics: Metrics, log: Log, clock: Clock | None = None
+    ) -> None:
         self._hello = exchange_pb2.EdgeHello(instance=instance, run=run)
+        self._cluster = cluster
         self._metrics = metrics
         self._counters = metrics.counters
         self._log = log
         self._clock = clock or SystemClock()
         self._listener: Listener | None = None
         self._wanted: set[str] = set()
-        self._links: dict[tuple[str, int], ExchangeLink] = {}
+        self._links: dict[tuple[str, str, int], ExchangeLink] = {}
         self._leaving = False
         metrics.gauge("links.up", lambda: len(self.live()))
         metrics.gauge("links.interest", lambda: len(self._wanted))
@@ -145,16 +155,22 @@ class ExchangeLinks(exchange_pb2_grpc.EdgeLinkServicer):
         """The links that are up."""
         return [link for link in self._links.values() if link.up]
 
+    def all(self) -> Collection[ExchangeLink]:
+        """Those that are not up yet, too."""
+        return self._links.values()
+
     def _by_exchange(self) -> dict[str, float]:
         now = self._clock.monotonic()
-        return {f"link.{link.instance}.silent_s": round(now - link.last_heard, 3) for link in self._links.values()}
+        return {f"link.{link.name}.silent_s": round(now - link.last_heard, 3) for link in self._links.values()}
 
-    def announce(self, channels: Collection[str]) -> asyncio.Future[Any]:
-        """We want `channels` from now on. The future is done when every link of this moment confirmed or broke; the
-        caller bounds its patience, and a link that comes up later has it in its first interest.
+    def announce(self, channels: Collection[str], home: str) -> asyncio.Future[Any]:
+        """We want `channels`, which live on cluster `home`, from now on. The future is done when every link of this
+        moment from there confirmed or broke; the caller bounds its patience, and a link that comes up later has it in
+        its first interest.
         """
         self._wanted.update(channels)
-        return asyncio.gather(*(link.announce(channels) for link in self._links.values()))
+        confirmed = [(link, link.announce(channels)) for link in self._links.values()]
+        return asyncio.gather(*(future for link, future in confirmed if link.cluster == home))
 
     def withdraw(self, channels: Collection[str]) -> None:
         """We want `channels` no more."""
@@ -173,7 +189,7 @@ class ExchangeLinks(exchange_pb2_grpc.EdgeLinkServicer):
         if self._leaving:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the edge leaves")
         link = await self._greet(context)
-        key = (link.instance, link.run)
+        key = (link.cluster, link.instance, link.run)
         before = self._links.pop(key, None)
         self._links[key] = link
         if before is not None and before.reader is not None:
@@ -203,7 +219,8 @@ class ExchangeLinks(exchange_pb2_grpc.EdgeLinkServicer):
         if first is grpc.aio.EOF or not first.HasField("hello"):
             self._metrics.count("links.without_hello")
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "a stream begins with a hello")
-        return ExchangeLink(first.hello, _address(context.peer()), self._hello, self._clock.monotonic())
+        now = self._clock.monotonic()
+        return ExchangeLink(first.hello, _address(context.peer()), self._hello, self._cluster, now)
 
     async def _take(self, link: ExchangeLink, context: Any) -> str:
         """Take Deliveries until the exchange ends the stream. Gives the reason."""
@@ -228,7 +245,7 @@ class ExchangeLinks(exchange_pb2_grpc.EdgeLinkServicer):
         return "ended by the exchange"
 
     def _closed(self, link: ExchangeLink, cause: str) -> None:
-        key = (link.instance, link.run)
+        key = (link.cluster, link.instance, link.run)
         if self._links.get(key) is link:
             del self._links[key]
         link.broken()

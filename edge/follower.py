@@ -7,15 +7,18 @@ How: deliveries go through the channel's Sequencer. A hole waits a moment (two e
 then replayed. What no hole shows, the newest entries, is found by comparing heads: when a link comes or goes, when an
 exchange falls silent or dropped something, when a confirmation came late, and now and then. While an exchange that
 should be linked is not, heads are compared every second (degraded).
+
+Each cluster is looked at by itself: when exchanges or clues of one are gone, channels of others do not notice.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from google.protobuf.message import DecodeError
@@ -25,11 +28,18 @@ from common.clock import Clock
 from common.errors import RemoteError
 from common.log import Log
 from common.metrics import Metrics
+from common.names import instance_name
 from common.pb import chat_pb2, clue_pb2
+from common.trace import MARK, is_traced
 from edge.exchange_link import ExchangeLink, Listener
+from edge.homes import Homes
 from edge.sequencer import Ready, Sequencer
 
 Deliver = Callable[[str, list[tuple[int, chat_pb2.Publication]]], None]
+_MARK = MARK.encode()
+_HEAD = 48  # bytes of a publication that its id is in
+# Channel, where from, messages that are followed, the newest seq handed on before they came and now.
+OnTraced = Callable[[str, str, Iterable[chat_pb2.Traced], int, int], None]
 
 
 class Links(Protocol):
@@ -37,7 +47,7 @@ class Links(Protocol):
 
     def attach(self, listener: Listener) -> None: ...
     def live(self) -> Collection[ExchangeLink]: ...
-    def announce(self, channels: Collection[str]) -> asyncio.Future[Any]: ...
+    def announce(self, channels: Collection[str], home: str) -> asyncio.Future[Any]: ...
     def withdraw(self, channels: Collection[str]) -> None: ...
 
 
@@ -66,18 +76,19 @@ class Bounds:
     retry_max: float = 2.0
     heads: int = 500  # channels of one comparison
     page: int = 500  # entries of one replay
-    replays: int = 16  # replays under way at once
+    replays: int = 16  # replays under way at once, of channels of one cluster
 
 
 class _Followed:
     """One channel. A new object when it is followed again: work for an old one is recognized and dropped."""
 
-    __slots__ = ("confirmed", "name", "released_at", "repair", "sequencer", "settled")
+    __slots__ = ("confirmed", "home", "name", "released_at", "repair", "sequencer", "settled")
 
-    def __init__(self, name: str, confirmed: asyncio.Future[Any]) -> None:
+    def __init__(self, name: str, home: str, confirmed: asyncio.Future[Any]) -> None:
         self.name = name
+        self.home = home  # the cluster where it lives, as far as we know
         self.sequencer = Sequencer()
-        self.confirmed = confirmed  # by every link that there was
+        self.confirmed = confirmed  # by every link from there that there was
         self.settled = False  # confirmed, or waited for long enough
         self.released_at: float | None = None  # no member since then
         self.repair: asyncio.Task[None] | None = None
@@ -92,15 +103,19 @@ class Follower:
         self,
         links: Links,
         clue: Clue,
+        homes: Homes,
         deliver: Deliver,
         *,
         metrics: Metrics,
         log: Log,
         clock: Clock,
         bounds: Bounds | None = None,
+        traced: OnTraced | None = None,
     ) -> None:
         self._links = links
+        self._traced = traced
         self._clue = clue
+        self._homes = homes
         self._deliver = deliver
         self._metrics = metrics
         self._counters = metrics.counters
@@ -109,19 +124,24 @@ class Follower:
         self._bounds = bounds or Bounds()
         self._channels: dict[str, _Followed] = {}
         self._released: deque[tuple[float, _Followed]] = deque()  # in order of time
-        self._expected: set[tuple[str, int]] = set()  # exchanges of the directory: (instance, run)
-        self._missing: tuple[str, ...] = ()  # why we are degraded; empty: we are not
+        # By cluster: exchanges of its directory, (instance, run); why it is degraded.
+        self._expected: dict[str, set[tuple[str, int]]] = {homes.own: set()}
+        self._missing: dict[str, tuple[str, ...]] = {}
         self._silent: set[ExchangeLink] = set()
         self._unsure: set[str] = set()  # channels whose heads are to be compared
+        self._comparing: dict[str, asyncio.Task[None]] = {}  # under way, by home
         self._wake = asyncio.Event()
         self._repairs: set[asyncio.Task[None]] = set()
-        self._replaying = asyncio.Semaphore(self._bounds.replays)
+        self._replaying: defaultdict[str, asyncio.Semaphore] = defaultdict(
+            lambda: asyncio.Semaphore(self._bounds.replays)
+        )
         links.attach(self)
         metrics.gauge("follower.channels", lambda: len(self._channels))
         metrics.gauge("follower.repairs", lambda: len(self._repairs))
         metrics.gauge("follower.oldest_hole_s", self._oldest_hole_s)
         metrics.gauges(self._by_exchange)
-        metrics.gauge("follower.degraded", lambda: 1 if self._missing else 0)
+        metrics.gauge("follower.degraded", lambda: 1 if homes.own in self._missing else 0)
+        metrics.gauges(self._by_cluster)
 
     # -- what connections ask -----------------------------------------------------------------------------------
 
@@ -135,8 +155,12 @@ class Follower:
         """`open` for each, in one announcement."""
         fresh = [channel for channel in channels if channel not in self._channels]
         if fresh:
-            confirmed = self._links.announce(fresh)
-            self._channels.update((channel, _Followed(channel, confirmed)) for channel in fresh)
+            homes: dict[str, list[str]] = {}
+            for channel in fresh:
+                homes.setdefault(self._homes.of(channel), []).append(channel)
+            for home, names in homes.items():
+                confirmed = self._links.announce(names, home)
+                self._channels.update((name, _Followed(name, home, confirmed)) for name in names)
         opened = [self._channels[channel] for channel in channels]
         for followed in opened:
             followed.released_at = None
@@ -177,12 +201,52 @@ class Follower:
             followed.released_at = self._clock.monotonic()
             self._released.append((followed.released_at, followed))
 
-    def directory(self, directory: clue_pb2.Directory) -> None:
-        """Which exchanges should be linked."""
+    def directory(self, cluster: str, directory: clue_pb2.Directory) -> None:
+        """Which exchanges of a cluster should be linked."""
         if directory.available:
-            self._expected = {
+            self._expected[cluster] = {
                 (s.instance, s.run) for s in directory.services if s.service == "exchange" and not s.draining
             }
+
+    def expect_cluster(self, cluster: str) -> None:
+        """Its exchanges should be linked, whichever they are."""
+        self._expected.setdefault(cluster, set())
+
+    def forget_cluster(self, cluster: str) -> None:
+        """It is gone on purpose: nobody is missed."""
+        self._expected.pop(cluster, None)
+        self._missing.pop(cluster, None)
+
+    def moved(self, channel: str) -> None:
+        """Its home may be another one now."""
+        self._rehome((channel,))
+
+    def homes_changed(self) -> None:
+        """Those of many channels may."""
+        self._rehome(self._channels)
+
+    def _rehome(self, channels: Collection[str]) -> None:
+        """The links from the new home have had our interest all along; once they confirm that, what they did not bring
+        is in the log.
+        """
+        homes: dict[str, list[str]] = {}
+        for name in channels:
+            followed = self._channels.get(name)
+            if followed is not None and (home := self._homes.of(name)) != followed.home:
+                followed.home = home
+                homes.setdefault(home, []).append(name)
+        for home, names in homes.items():
+            self._metrics.count("follower.rehomed", len(names))
+            self._compare(names)
+            self._links.announce(names, home).add_done_callback(partial(self._confirmed, names))
+
+    def _confirmed(self, names: Collection[str], _: asyncio.Future[Any]) -> None:
+        self._compare(names)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Exchanges that should deliver and do not."""
+        return tuple(name for missing in self._missing.values() for name in missing)
 
     def snapshot(self) -> dict[str, Any]:
         """For `status`, `verify` and people."""
@@ -193,11 +257,12 @@ class Follower:
                     "held": followed.sequencer.held,
                     "behind": followed.sequencer.hole_since is not None,
                     "released": followed.released_at is not None,
+                    "home": followed.home,
                 }
                 for name, followed in self._channels.items()
             },
             "links": [link.remote for link in self._links.live()],
-            "missing": list(self._missing),
+            "missing": list(self.missing),
         }
 
     # -- what links bring ---------------------------------------------------------------------------------------
@@ -215,24 +280,28 @@ class Follower:
                 self._undecodable(piece.channel, link.remote)
                 self._compare((piece.channel,))
                 continue
+            before = followed.sequencer.last
             self._hand_out(followed, followed.sequencer.feed(entries, now))
+            if piece.traced and self._traced is not None:
+                self._traced(piece.channel, link.remote, piece.traced, before, followed.sequencer.last)
 
     def on_up(self, link: ExchangeLink) -> None:
-        self._compare(self._channels)
+        self._compare(self._living_on(link.cluster))
 
     def on_down(self, link: ExchangeLink) -> None:
         self._silent.discard(link)
-        self._compare(self._channels)
+        self._compare(self._living_on(link.cluster))
 
     def on_dropped(self, link: ExchangeLink, deliveries: int) -> None:
-        self._compare(self._channels)
+        self._compare(self._living_on(link.cluster))
 
     # -- periodic work ------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Until cancelled."""
         bounds, clock = self._bounds, self._clock
-        compared_at = swept_at = clock.monotonic()
+        swept_at = clock.monotonic()
+        compared_at: dict[str, float] = {}  # by home
         jitter = random.uniform(0.75, 1.25)
         try:
             while True:
@@ -242,19 +311,21 @@ class Follower:
                 if now - swept_at >= bounds.hygiene * jitter:
                     jitter = random.uniform(0.75, 1.25)
                     self._unsure.update(self._channels)
-                    compared_at = swept_at = now
-                elif self._missing and now - compared_at >= bounds.poll:
-                    # Inboxes are as many as users, and hardly ever written to: theirs can wait for the sweep.
-                    self._unsure.update(name for name in self._channels if not name.startswith("@"))
-                    compared_at = now
-                if self._unsure and not await self._compare_heads():
-                    # Heads that could not be had: not at once again.
-                    await clock.sleep(bounds.poll * random.uniform(0.5, 1.0))
+                    swept_at = now
+                    compared_at = dict.fromkeys(self._missing, now)
+                for home in self._missing:
+                    if now - compared_at.get(home, swept_at) >= bounds.poll:
+                        # Inboxes are as many as users, and hardly ever written to: theirs can wait for the sweep.
+                        self._unsure.update(name for name in self._living_on(home) if not name.startswith("@"))
+                        compared_at[home] = now
+                if self._unsure:
+                    self._start_comparisons()
                 await self._pause()
         finally:
-            for task in self._repairs:
+            tasks = [*self._repairs, *self._comparing.values()]
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*self._repairs, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _pause(self) -> None:
         try:
@@ -284,18 +355,34 @@ class Follower:
         for link in silent - self._silent:
             self._metrics.count("links.silent")
             self._log.warning("exchange_silent", remote=link.remote, operation="deliver", cause="no heartbeat")
-            self._compare(self._channels)
+            self._compare(self._living_on(link.cluster))
         self._silent = silent
-        heard = {(link.instance, link.run) for link in live if link not in silent}
-        missing = tuple(sorted(instance for instance, _ in self._expected - heard))
+        heard: defaultdict[str, set[tuple[str, int]]] = defaultdict(set)
+        for link in live:
+            if link not in silent:
+                heard[link.cluster].add((link.instance, link.run))
+        for cluster, expected in self._expected.items():
+            self._judge(cluster, expected, heard[cluster])
+
+    def _judge(self, cluster: str, expected: set[tuple[str, int]], heard: set[tuple[str, int]]) -> None:
+        """Is this cluster degraded?"""
+        missing = tuple(sorted(self._name(cluster, instance) for instance, _ in expected - heard))
         if not missing and not heard:
-            missing = ("every exchange",)
-        if missing and missing != self._missing:
-            self._log.warning("degraded", missing=",".join(missing), operation="deliver", cause="polling instead")
-        if self._missing and not missing:
-            self._log.info("recovered", heard=",".join(sorted(instance for instance, _ in heard)))
-            self._compare(self._channels)
-        self._missing = missing
+            missing = ("every exchange" if cluster == self._homes.own else f"every exchange of {cluster}",)
+        before = self._missing.pop(cluster, ())
+        if missing:
+            self._missing[cluster] = missing
+            if missing != before:
+                self._log.warning("degraded", missing=",".join(missing), operation="deliver", cause="polling instead")
+        elif before:
+            self._log.info("recovered", heard=",".join(sorted(self._name(cluster, instance) for instance, _ in heard)))
+            self._compare(self._living_on(cluster))
+
+    def _name(self, cluster: str, instance: str) -> str:
+        return instance_name(instance, cluster, self._homes.own)
+
+    def _living_on(self, cluster: str) -> list[str]:
+        return [name for name, followed in self._channels.items() if followed.home == cluster]
 
     # -- heads --------------------------------------------------------------------------------------------------
 
@@ -313,9 +400,36 @@ class Follower:
             self._metrics.count("follower.unconfirmed")
             followed.confirmed.add_done_callback(lambda _: self._compare((followed.name,)))
 
-    async def _compare_heads(self) -> bool:
-        """Compare the heads of all that is unsure. False: some could not be had, and stay unsure."""
-        names, self._unsure = [name for name in self._unsure if name in self._channels], set()
+    def _start_comparisons(self) -> None:
+        """Of all that is unsure: one comparison at a time for the channels of each cluster."""
+        homes: dict[str, list[str]] = {}
+        for name in self._unsure:
+            followed = self._channels.get(name)
+            if followed is not None:
+                homes.setdefault(followed.home, []).append(name)
+        self._unsure = set()
+        for home, names in homes.items():
+            if home in self._comparing:
+                self._unsure.update(names)
+            else:
+                task = self._comparing[home] = asyncio.get_running_loop().create_task(self._comparison(names))
+                task.add_done_callback(partial(self._compared, home))
+
+    async def _comparison(self, names: list[str]) -> None:
+        if not await self._compare_heads(names):
+            # Heads that could not be had: not at once again.
+            await self._clock.sleep(self._bounds.poll * random.uniform(0.5, 1.0))
+
+    def _compared(self, home: str, task: asyncio.Task[None]) -> None:
+        del self._comparing[home]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._metrics.count("bugs")
+            self._log.error("comparison_failed", operation="Heads", cause=repr(error))
+        if self._unsure:
+            self._wake.set()
+
+    async def _compare_heads(self, names: list[str]) -> bool:
+        """Compare these with the log. False: some heads could not be had; their channels stay unsure."""
         complete = True
         for start in range(0, len(names), self._bounds.heads):
             batch = names[start : start + self._bounds.heads]
@@ -362,7 +476,7 @@ class Follower:
             if young > 0:
                 await clock.sleep(young)
                 continue
-            async with self._replaying:
+            async with self._replaying[followed.home]:
                 understood = await self._replay(followed)
             if understood:
                 delays = backoff.delays(bounds.retry_first, bounds.retry_max)
@@ -394,13 +508,23 @@ class Follower:
         self._counters["follower.replays"] += 1
         self._counters["follower.replayed"] += len(entries)
         self._hand_out(followed, sequencer.replayed(entries, mark, reply.more, self._clock.monotonic()))
+        if self._traced is not None:
+            self._traced(name, "the log", _traced(entries, after), after, sequencer.last)
         return True
 
     def _by_exchange(self) -> dict[str, float]:
         """Those that should be linked, and those that are."""
-        heard = {link.instance for link in self._links.live() if link not in self._silent}
-        expected = {instance for instance, _ in self._expected}
-        return {f"link.{instance}.up": int(instance in heard) for instance in expected | heard}
+        heard = {link.name for link in self._links.live() if link not in self._silent}
+        expected = {
+            self._name(cluster, instance) for cluster, known in self._expected.items() for instance, _ in known
+        }
+        return {f"link.{name}.up": int(name in heard) for name in expected | heard}
+
+    def _by_cluster(self) -> dict[str, float]:
+        """Once there is more than one."""
+        if len(self._expected) == 1:
+            return {}
+        return {f"cluster.{cluster}.degraded": int(cluster in self._missing) for cluster in self._expected}
 
     def _oldest_hole_s(self) -> float:
         if not self._repairs:
@@ -480,8 +604,21 @@ class Follower:
     def _follow(self, channel: str) -> _Followed:
         followed = self._channels.get(channel)
         if followed is None:
-            followed = self._channels[channel] = _Followed(channel, self._links.announce((channel,)))
+            home = self._homes.of(channel)
+            followed = self._channels[channel] = _Followed(channel, home, self._links.announce((channel,), home))
         return followed
 
     def _is_current(self, followed: _Followed) -> bool:
         return self._channels.get(followed.name) is followed
+
+
+def _traced(entries: Iterable[chat_pb2.Entry], after: int) -> Iterable[chat_pb2.Traced]:
+    """The followed ones among the log's entries, above `after`."""
+    for entry in entries:
+        if entry.seq > after and _MARK in entry.publication[:_HEAD]:
+            try:
+                publication = chat_pb2.Publication.FromString(entry.publication)
+            except DecodeError:
+                continue  # counted where it is handed out
+            if is_traced(publication.id):
+                yield chat_pb2.Traced(id=publication.id, seq=entry.seq)

@@ -14,6 +14,7 @@ from common.pb.chat_pb2 import Publication
 
 # The most of one answer: whoever wants more asks again. 200 lines are 60 kB, and 1 ms of this edge.
 MAX_MESSAGES = 200
+LONGEST_DELAY_S = 6  # tmi_protocol section 11
 
 
 class Direction(enum.Enum):
@@ -57,6 +58,19 @@ class History:
     def __len__(self) -> int:
         """Entries of the log, seen or not."""
         return len(self._log)
+
+    def shown(self, now_ms: int) -> History:
+        """Without what is still held back from all but moderators (edge/delay.py)."""
+        held = 0
+        for publication in reversed(self._log):
+            if publication.ts_ms < now_ms - LONGEST_DELAY_S * 1000:
+                break
+            held += publication.line.delay_s > 0
+        if not held:
+            return self
+        return History(
+            [one for one in self._log if not one.line.delay_s or one.ts_ms + one.line.delay_s * 1000 <= now_ms]
+        )
 
     def select(self, query: Query, *, user_notices: bool) -> list[Publication]:
         """The messages that the query asks for, oldest first; USERNOTICEs among them when `user_notices`.

@@ -7,6 +7,7 @@ good as one read now: what entered since is delivered to whoever is in the chann
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -17,10 +18,11 @@ from common.log import Log
 from common.metrics import Metrics
 from common.pb import chat_pb2, clue_pb2
 from edge.history import History
+from edge.homes import Homes
 
 KEEP_S = 1.0
 KEEP_ENTRIES = 50_000  # of all channels together, at about 1 kB each
-READS = 8  # under way at once
+READS = 8  # under way at once, of channels of one cluster
 _PAGES = 10  # a log of 1,000 entries is two or three; one that grows as fast as it is read has an end, too
 
 
@@ -51,12 +53,13 @@ async def entries(clue: Clue, channel: str) -> list[tuple[int, chat_pb2.Publicat
 class LogReader:
     """Histories of channels, at most KEEP_S old."""
 
-    def __init__(self, clue: Clue, metrics: Metrics, log: Log) -> None:
+    def __init__(self, clue: Clue, homes: Homes, metrics: Metrics, log: Log) -> None:
         self._clue = clue
+        self._homes = homes
         self._metrics = metrics
         self._log = log
         self._reads: dict[str, asyncio.Task[History | None]] = {}  # under way, and done a moment ago
-        self._slots = asyncio.Semaphore(READS)
+        self._slots: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(READS))
 
     def read(self, channel: str) -> asyncio.Task[History | None]:
         """Resolves with None when the log cannot be read now; never raises."""
@@ -69,7 +72,7 @@ class LogReader:
         return task
 
     async def _read(self, channel: str) -> History | None:
-        async with self._slots:
+        async with self._slots[self._homes.of(channel)]:
             try:
                 history = History([publication for _, publication in await entries(self._clue, channel)])
             except RemoteError as error:

@@ -14,7 +14,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from common.clock import Clock
-from common.errors import RemoteError
 from common.log import Log
 from common.metrics import Metrics
 from common.pb import clue_pb2
@@ -142,14 +141,7 @@ class Membership:
             task.add_done_callback(partial(self._reported, number))
 
     async def _send(self, number: int, reports: list[clue_pb2.ChannelPresence], wanted: list[str]) -> None:
-        try:
-            reply = await self._clue.presence(number, reports, wanted)
-        except RemoteError as error:
-            self._metrics.count("presence.failures")
-            self._log.warning("presence_failed", remote=error.remote, operation=error.operation, cause=error.cause)
-            self._presence.lost(report.channel for report in reports)
-            return
-        self._metrics.count("presence.reports")
+        reply = await self._clue.presence(number, reports, wanted)
         self._presence.lost(reply.unknown)
         for chatters in reply.chatters:
             if chatters.available:

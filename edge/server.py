@@ -5,41 +5,53 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import random
 import secrets
 import signal
 import ssl
 from contextlib import AsyncExitStack
 from functools import partial
+from typing import Any
 
 from aiohttp import web
 
 from common import lifecycle, rpc
 from common.clock import SystemClock
 from common.clock_check import ClockCheck
-from common.errors import ConfigError, RemoteError
+from common.errors import ConfigError
 from common.log import Log
 from common.metrics import Metrics
 from common.pb import clue_pb2, exchange_pb2_grpc
 from common.pb.chat_pb2 import Publication
 from common.process_metrics import ProcessMetrics
+from edge import fanout, places, statusz
+from edge.agent import Agent
+from edge.api.pages import Api
 from edge.clue_client import ClueClient
+from edge.clusters import Clusters
 from edge.config import EdgeConfig
 from edge.connection import Services
+from edge.delay import Delays
 from edge.door import Door
+from edge.drain import Drain
 from edge.exchange_link import ExchangeLinks
 from edge.expulsions import Expulsions
 from edge.follower import Follower
+from edge.homes import Homes
 from edge.hub import Hub
 from edge.inbox import Inboxes, is_inbox
 from edge.log_reader import LogReader
 from edge.membership import Membership
+from edge.placement import Loads, weight
+from edge.reconnects import Followers
+from edge.rooms import RoomPages
+from edge.routes import Routes
 from edge.timers import TICK_S, TimerWheel
 from edge.tls import Certificate
+from edge.tracing import Tracer
 from edge.transports.tcp import TcpTransport
-from edge.web import handler
+from edge.web import add_pages, handler
 
-REGISTER_S = 2.0
+_FIGURES_S = 1.5  # the load that the directory is told is at most this old
 _BACKLOG = 4_096
 _TLS_HANDSHAKE_S = 20.0
 # Sessions live long and make no cycles: collect seldom (the full collection of 15,000 sessions stops everybody).
@@ -55,11 +67,15 @@ class Edge:
         self.metrics = Metrics(f"tallgrass.{config.cluster}.edge.{config.instance}")
         self.wheel = TimerWheel(self.clock.monotonic())
         self.hub = Hub(self.run_id, self.metrics, coalesce_max_s=config.coalesce_max_ms / 1e3)
-        self.clue = ClueClient(config.clue_address, self.run_id, self.metrics, self.log, self.clock)
-        self.links = ExchangeLinks(config.instance, self.run_id, self.metrics, self.log)
+        self.tracer = Tracer(config.trace_every, self.hub, self.metrics, self.log)
+        self.homes = Homes(config.cluster)
+        self.clue = ClueClient(config.clue_address, self.homes, self.run_id, self.metrics, self.log, self.clock)
+        self.links = ExchangeLinks(config.instance, config.cluster, self.run_id, self.metrics, self.log)
         self.follower = Follower(
-            self.links, self.clue, self._deliver, metrics=self.metrics, log=self.log, clock=self.clock
-        )
+            self.links, self.clue, self.homes, self._deliver, traced=self.tracer.arrived,
+            metrics=self.metrics, log=self.log, clock=self.clock,
+        )  # fmt: skip
+        self.clue.clues.on_moved = self.follower.moved
         self.inboxes = Inboxes(
             self.hub, self.clue, self.follower, metrics=self.metrics, log=self.log, clock=self.clock
         )
@@ -67,6 +83,7 @@ class Edge:
             self.hub, self.clue, period_s=config.presence_s, metrics=self.metrics, log=self.log, clock=self.clock
         )
         self.expulsions = Expulsions(self.hub)
+        self.delays = Delays(self.hub, clock=self.clock, metrics=self.metrics)
         self.services = Services(
             config=config,
             hub=self.hub,
@@ -75,8 +92,10 @@ class Edge:
             inboxes=self.inboxes,
             membership=self.membership,
             expulsions=self.expulsions,
-            logs=LogReader(self.clue, self.metrics, self.log),
+            delays=self.delays,
+            logs=LogReader(self.clue, self.homes, self.metrics, self.log),
             wheel=self.wheel,
+            tracer=self.tracer,
             metrics=self.metrics,
             log=self.log,
         )
@@ -86,11 +105,26 @@ class Edge:
             self.metrics.gauge("tls.days_left", self._days_left)
             self._complain_of_certificate()
         self.registration = clue_pb2.Registration(
-            service="edge", instance=config.instance, run=self.run_id, pid=os.getpid()
+            service="edge",
+            instance=config.instance,
+            cluster=config.cluster,
+            run=self.run_id,
+            pid=os.getpid(),
+            max_sessions=self.door.bound,
         )
         self._clocks = ClockCheck(self.registration, self.metrics, self.log, self.clock)
-        self._registered = False
         self._process = ProcessMetrics(self.metrics)
+        self.drain = Drain(
+            self.door, self.hub, self.registration, metrics=self.metrics, log=self.log, clock=self.clock
+        )
+        self.movers = Followers(self.hub, config.cluster, self.metrics, self.clock)
+        self.agent = Agent(self._weight, self.metrics)
+        self.clusters = Clusters(
+            self.clue.clues, self.follower, self._registration, self._directory,
+            metrics=self.metrics, log=self.log, clock=self.clock,
+        )  # fmt: skip
+        self._loads = Loads(self.clock.monotonic())
+        self._figures_at = 0.0
 
     # -- running ------------------------------------------------------------------------------------------------
 
@@ -101,7 +135,7 @@ class Edge:
         async with AsyncExitStack() as stack:
             await self._listen(stack)
             async with lifecycle.background(
-                self._tick(), self._process.run(), self._register(), self.follower.run(),
+                self._tick(), self._process.run(), self.clusters.run(), self.follower.run(),
                 self.inboxes.run(), self.membership.run(),
                 self.metrics.run(self.config.statsd),
             ):  # fmt: skip
@@ -113,10 +147,11 @@ class Edge:
                     irc=self.registration.irc_address,
                     http=self.registration.http_address,
                     link=self.registration.grpc_address,
+                    fanout=fanout.FORM,
                     pid=os.getpid(),
                 )
                 await stop.wait()
-                await self._drain()
+                await self._stop()
 
     async def _listen(self, stack: AsyncExitStack) -> None:
         config, loop = self.config, asyncio.get_running_loop()
@@ -126,8 +161,14 @@ class Edge:
         await link.start()
         stack.push_async_callback(link.stop, 1.0)
 
-        pages = web.Server(handler(self.door, self._not_ready, self.membership.chatters), access_log=None)
-        runner = web.ServerRunner(pages, handle_signals=False)
+        routes = Routes()
+        add_pages(routes, self._not_ready, self.membership.chatters)
+        statusz.add_page(routes, self._status, self.door.trusts)
+        api = Api(self.clue.clues, self.metrics, self.log)
+        api.add_pages(routes)
+        places.add_page(routes, config.cluster, self.homes.of, self.clusters.edges)
+        RoomPages(self.clue, api.whose, self.metrics, self.log).add_pages(routes)
+        runner = web.ServerRunner(web.Server(handler(self.door, routes), access_log=None), handle_signals=False)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
 
@@ -154,27 +195,20 @@ class Edge:
         self.registration.irc_address = f"{config.advertise_host}:{await irc(config.irc_port, None)}"
         self.registration.http_address = f"{config.advertise_host}:{await http(config.http_port, None)}"
         self.registration.grpc_address = f"{config.advertise_host}:{link_port}"
+        if config.agent_port >= 0:
+            agent = await self.agent.listen(config.agent_host, config.agent_port)
+            stack.callback(agent.close)
+            self.registration.agent_address = f"{config.advertise_host}:{agent.sockets[0].getsockname()[1]}"
         if self.certificate is not None:
             ircs = await irc(config.irc_tls_port, self.certificate.context)
             wss = await http(config.https_port, self.certificate.context)
             self.log.info("serving_tls", irc=f"{config.advertise_host}:{ircs}", http=f"{config.advertise_host}:{wss}")
 
-    async def _drain(self) -> None:
+    async def _stop(self) -> None:
         """Refuse new users, ask those here to reconnect, finish what is under way, then close."""
-        self.door.closed = True
-        self.registration.draining = True
-        self.log.info("draining", sessions=len(self.hub.sessions), seconds=self.config.drain_s)
-        try:
-            await self.clue.leave(self.registration)
-        except RemoteError as error:
-            self.log.warning("leave_failed", remote=error.remote, operation=error.operation, cause=error.cause)
-        connections = list(self.hub.sessions.values())
-        started = self.clock.monotonic()
-        for done, connection in enumerate(connections):
-            connection.ask_to_reconnect()
-            due = self.config.drain_s * done / len(connections)
-            if due > self.clock.monotonic() - started:
-                await asyncio.sleep(due - (self.clock.monotonic() - started))
+        self.drain.cancel()
+        self.movers.close()
+        _, connections = await asyncio.gather(self.clusters.leave(), self.drain.ask(self.config.drain_s))
         await lifecycle.within(self.config.drain_s + 6.0, self.clue.close())
         self.links.leave()
         for connection in connections:
@@ -188,20 +222,29 @@ class Edge:
             await asyncio.sleep(TICK_S)
             self.wheel.advance(self.clock.monotonic())
 
-    async def _register(self) -> None:
-        """Say that we are there, and learn which exchanges should deliver to us."""
-        while True:
-            self.registration.sessions = len(self.hub.sessions)
-            self.registration.loop_lag_us = int(self._process.lag_s * 1e6)
-            try:
-                directory = await self.clue.register(self.registration)
-                self._registered = True
-                if directory.available:
-                    self.follower.directory(directory)
-                    self._clocks.look(directory)
-            except RemoteError as error:
-                self.log.warning("register_failed", remote=error.remote, operation=error.operation, cause=error.cause)
-            await asyncio.sleep(REGISTER_S * random.uniform(0.9, 1.1))
+    def _registration(self) -> clue_pb2.Registration:
+        """What the directories are told; asked for before each call."""
+        said, now = self.registration, self.clock.monotonic()
+        said.homes_version = self.homes.version
+        if now - self._figures_at >= _FIGURES_S:
+            self._figures_at = now
+            said.sessions = len(self.hub.sessions)
+            said.loop_lag_us = int(self._process.lag_s * 1e6)
+            said.weight = self._weight()
+            members = ((name, len(channel)) for name, channel in self.hub.channels.items())
+            del said.largest[:]
+            said.largest.extend(self._loads.largest(members, now))
+        return said
+
+    def _directory(self, directory: clue_pb2.Directory) -> None:
+        """Of the own cluster."""
+        if directory.available:
+            self._clocks.look(directory)
+        self.drain.obey(directory.order)
+
+    def _weight(self) -> int:
+        """0: no new users."""
+        return 0 if self.door.leaving else weight(len(self.hub.sessions), self.door.bound, self._process.lag_s)
 
     # -- callbacks ----------------------------------------------------------------------------------------------
 
@@ -210,19 +253,33 @@ class Edge:
         if is_inbox(channel):
             self.inboxes.deliver(channel, publications)
             return
-        self.hub.publish(channel, publications)
+        self._loads.count(channel, len(publications))
+        moves = [publication.moved for publication in publications if publication.HasField("moved")]
+        if moves:  # shown to nobody
+            publications = [publication for publication in publications if not publication.HasField("moved")]
+            self.movers.moved(channel, moves[-1])
+        if publications:
+            self.delays.publish(channel, publications)
         for seq, publication in entries:
             if publication.HasField("banned"):
                 self.expulsions.banned(channel, seq, publication.banned)
+            elif publication.HasField("roles"):
+                self.delays.changed(channel, publication)
 
     def _not_ready(self) -> str:
         if self.door.closed:
             return "draining"
-        if not self._registered:
+        if not self.clusters.registered:
             return f"no clue has answered at {self.config.clue_address} yet"
-        if not self.links.live():
+        if not any(link.cluster == self.config.cluster for link in self.links.live()):
             return "no exchange is linked yet"
         return ""
+
+    def _status(self) -> dict[str, Any]:
+        return statusz.facts(
+            self.registration, not_ready=self._not_ready(), sessions=len(self.hub.sessions),
+            channels=len(self.hub.channels), links=self.links.all(), missing=self.follower.missing, clock=self.clock,
+        )  # fmt: skip
 
     def _days_left(self) -> float:
         """Of the certificate; below 0 clients refuse it, and nothing else tells us."""

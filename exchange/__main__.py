@@ -6,12 +6,12 @@ import os
 
 from common import lifecycle, log
 from common.config import load
-from exchange.config import Config
+from exchange.config import ExchangeConfig
 from exchange.server import Server
 
 
 async def main() -> None:
-    config = load(Config, os.environ)
+    config = load(ExchangeConfig, os.environ)
     log.configure("exchange", config.instance, config.cluster, level=config.log_level, form=config.log_format)
     stop = lifecycle.stop_event()
     server = Server(config)

@@ -8,7 +8,7 @@ from common.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
+class ExchangeConfig:
     cluster: str = "main"
     instance: str = "exchange-1"  # unique in the cluster
     grpc_host: str = "127.0.0.1"  # address to listen on

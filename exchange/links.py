@@ -20,6 +20,7 @@ from common.clock import Clock
 from common.errors import RemoteError
 from common.log import Log
 from common.metrics import Metrics
+from common.names import instance_name
 from common.pb import clue_pb2, exchange_pb2
 from exchange.interest import Interest
 
@@ -36,6 +37,7 @@ _DELIVER = f"/{_SERVICE.full_name}/Deliver"
 @dataclass(frozen=True, slots=True)
 class LinkSettings:
     instance: str  # of this exchange
+    cluster: str
     run: int
     pace_s: float  # least time between two messages of a busy link
     queue_bytes: int
@@ -65,11 +67,26 @@ class Links:
 
     def _by_edge(self) -> dict[str, float]:
         gauges: dict[str, float] = {}
-        for (edge, _), link in self._links.items():
-            gauges[f"link.{edge}.up"] = int(link.is_up)
-            gauges[f"link.{edge}.queue_bytes"] = link.queued
-            gauges[f"link.{edge}.unapplied"] = link.unapplied
+        for link in self._links.values():
+            gauges[f"link.{link.name}.up"] = int(link.is_up)
+            gauges[f"link.{link.name}.queue_bytes"] = link.queued
+            gauges[f"link.{link.name}.unapplied"] = link.unapplied
         return gauges
+
+    def states(self) -> list[exchange_pb2.LinkState]:
+        """As they are now, for people."""
+        now = self._clock.monotonic()
+        return [
+            exchange_pb2.LinkState(
+                edge=link.name,
+                address=link.address,
+                up=link.is_up,
+                queue_bytes=link.queued,
+                unapplied=link.unapplied,
+                silent_ms=int((now - link.heard) * 1e3),
+            )
+            for link in self._links.values()
+        ]
 
     def update(self, directory: clue_pb2.Directory) -> None:
         """Dial the edges that are new in the directory. One that it no longer lists is given up only once its link
@@ -77,10 +94,11 @@ class Links:
         """
         if not directory.available or self._closing:
             return
-        listed = {(s.instance, s.run): s.grpc_address for s in directory.services if s.service == "edge"}
-        for edge, address in listed.items():
-            if edge not in self._links and edge not in self._left and address:
-                self._dial(edge, address)
+        listed = {(s.instance, s.run): s for s in directory.services if s.service == "edge"}
+        for edge, found in listed.items():
+            if edge not in self._links and edge not in self._left and found.grpc_address:
+                name = instance_name(found.instance, found.cluster, self._settings.cluster)
+                self._dial(edge, name, found.grpc_address)
         for edge, link in list(self._links.items()):
             if edge not in listed and not link.is_up:
                 self._log.info("edge_forgotten", remote=link.remote, cause="not in the directory, link down")
@@ -117,8 +135,8 @@ class Links:
         self.up -= 1
         self._metrics.count("links_down")
 
-    def _dial(self, edge: tuple[str, int], address: str) -> None:
-        link = Link(edge, address, self, self._settings, self._metrics, self._log, self._clock)
+    def _dial(self, edge: tuple[str, int], name: str, address: str) -> None:
+        link = Link(edge, name, address, self, self._settings, self._metrics, self._log, self._clock)
         self._links[edge] = link
         task = asyncio.get_running_loop().create_task(link.run())
         self._tasks[link] = task
@@ -142,6 +160,7 @@ class Link:
     def __init__(
         self,
         edge: tuple[str, int],
+        name: str,
         address: str,
         links: Links,
         settings: LinkSettings,
@@ -150,11 +169,13 @@ class Link:
         clock: Clock,
     ) -> None:
         self.edge = edge
-        self.remote = f"{edge[0]}@{address}"
+        self.name = name  # in metrics and logs: a guest's begins with its cluster
+        self.remote = f"{name}@{address}"
         self.is_up = False
         self.left = False
         self.queued = 0  # bytes in the queue
-        self._address = address
+        self.address = address
+        self.heard = clock.monotonic()  # the last report
         self._links = links
         self._interest = links.interest
         self._settings = settings
@@ -198,7 +219,7 @@ class Link:
 
     async def run(self) -> None:
         delays = backoff.delays(REDIAL_FIRST_S, REDIAL_MAX_S)
-        async with rpc.channel(self._address) as grpc_channel:
+        async with rpc.channel(self.address) as grpc_channel:
             dial = grpc_channel.stream_stream(_DELIVER, response_deserializer=exchange_pb2.EdgeReport.FromString)
             while not self._finishing:
                 cause = "the exchange stops"
@@ -233,7 +254,7 @@ class Link:
 
     async def _write(self, call: Any) -> None:
         settings = self._settings
-        hello = exchange_pb2.ExchangeHello(instance=settings.instance, run=settings.run)
+        hello = exchange_pb2.ExchangeHello(instance=settings.instance, run=settings.run, cluster=settings.cluster)
         last = -1.0
         try:
             await call.write(exchange_pb2.Delivery(hello=hello).SerializeToString())
@@ -292,6 +313,7 @@ class Link:
 
     def _take_report(self, report: exchange_pb2.EdgeReport) -> None:
         self._applied = max(self._applied, report.applied)
+        self.heard = self._clock.monotonic()
         if report.HasField("interest"):
             for channel in report.interest.remove:
                 self._interest.remove(channel, self)

@@ -12,10 +12,10 @@ from common.clock_check import ClockCheck
 from common.errors import ConfigError
 from common.log import Log
 from common.metrics import Metrics
-from common.pb import clue_pb2, exchange_pb2_grpc
+from common.pb import clue_pb2, clue_pb2_grpc, exchange_pb2_grpc
 from common.process_metrics import ProcessMetrics
-from exchange.config import Config
-from exchange.directory import Registrar
+from common.registrar import Registrar
+from exchange.config import ExchangeConfig
 from exchange.links import Links, LinkSettings
 from exchange.service import ExchangeService
 
@@ -26,19 +26,22 @@ FLUSH_S = 3.0  # for the queues
 class Server:
     """`start`, then `run` until cancelled, then `stop`."""
 
-    def __init__(self, config: Config, *, clock: Clock | None = None) -> None:
+    def __init__(self, config: ExchangeConfig, *, clock: Clock | None = None) -> None:
         clock = clock or SystemClock()
         self.config = config
         self.run_number = secrets.randbits(63) | 1
         self.port = 0
         self.log = Log()
         self.metrics = Metrics(f"tallgrass.{config.cluster}.exchange.{config.instance}")
-        settings = LinkSettings(config.instance, self.run_number, config.pace_ms / 1000, config.queue_bytes)
+        settings = LinkSettings(
+            config.instance, config.cluster, self.run_number, config.pace_ms / 1000, config.queue_bytes
+        )
         self.links = Links(settings, self.metrics, self.log, clock)
         self._clock = clock
+        self._clue = rpc.Service("clue", config.clue_address, clue_pb2_grpc.ClueStub)
         self._registrar: Registrar | None = None
         self._grpc_server = rpc.server()
-        service = ExchangeService(self.links, self.metrics)
+        service = ExchangeService(self.links, self.metrics, self.log)
         exchange_pb2_grpc.add_ExchangeServicer_to_server(service, self._grpc_server)
 
     async def start(self) -> None:
@@ -59,6 +62,7 @@ class Server:
             service="exchange",
             instance=config.instance,
             run=self.run_number,
+            cluster=config.cluster,
             grpc_address=f"{config.advertise_host or config.grpc_host}:{self.port}",
             pid=os.getpid(),
         )
@@ -69,7 +73,7 @@ class Server:
             clocks.look(directory)
 
         self._registrar = Registrar(
-            config.clue_address, registration, on_directory, self.metrics, self.log, self._clock
+            self._clue, lambda: registration, on_directory, self.metrics, self.log, self._clock
         )
         self.log.info("ready", grpc=registration.grpc_address, pid=registration.pid, clue=config.clue_address)
 
@@ -88,5 +92,5 @@ class Server:
         await self.links.close(FLUSH_S)
         if self._registrar is not None:
             await self._registrar.leave()
-            await self._registrar.close()
+        await self._clue.close()
         self.log.info("stopped")

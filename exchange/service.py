@@ -5,21 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from common.log import Log
 from common.metrics import Metrics
 from common.pb import chat_pb2, exchange_pb2, exchange_pb2_grpc
+from common.trace import passed
 from exchange.interest import Interest
 from exchange.links import Link, Links
 
 
 class ExchangeService(exchange_pb2_grpc.ExchangeServicer):
-    def __init__(self, links: Links, metrics: Metrics) -> None:
+    def __init__(self, links: Links, metrics: Metrics, log: Log) -> None:
         self._links = links
+        self._log = log
         self._interest: Interest[Link] = links.interest
         self._counters = metrics.counters
 
     async def Publish(self, request: exchange_pb2.PublishRequest, context: Any) -> exchange_pb2.PublishReply:
         self.publish(request.channels)
         return exchange_pb2.PublishReply(edges=self._links.up)
+
+    async def GetLinks(self, request: exchange_pb2.LinksRequest, context: Any) -> exchange_pb2.LinksReply:
+        return exchange_pb2.LinksReply(links=self._links.states())
 
     def publish(self, channels: Iterable[chat_pb2.ChannelEntries]) -> None:
         """Append each channel's entries to the queue of every link that wants it.
@@ -39,3 +45,6 @@ class ExchangeService(exchange_pb2_grpc.ExchangeServicer):
             piece = exchange_pb2.Delivery(channels=(entries,)).SerializeToString()
             for link in readers:
                 link.push(piece)
+            for one in entries.traced:
+                edges = ",".join(sorted(link.name for link in readers))
+                passed(self._log, "queued", one.id, entries.channel, seq=one.seq, edges=edges)

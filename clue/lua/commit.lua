@@ -3,17 +3,23 @@
 --
 -- Each group is one edge's batch for this channel. A batch that was committed before gets the results it had then; one
 -- older than the last committed gets "S" (superseded); one that was decided on another version of the channel's state
--- gets "V" (stale: nothing was done, decide again). Otherwise each item gets, in order, its result.
+-- gets "V" (stale: nothing was done, decide again). While the channel is frozen, in the last moment of a move, what is
+-- not a repeat gets "F" (nothing was done, try again). Otherwise each item gets, in order, its result.
+--
+-- A channel that lives elsewhere gets nothing at all. While a move is being prepared, what is changed is noted in dirty
+-- ("<key> <field>"), so that it is read again; new entries of the log are found by their numbers.
 --
 -- Numbers: seq counts up by one. When the server's run_id is not the one that gave the last seq (restart, crash,
 -- promotion: writes may have been lost) or nothing is known, it goes on at max(last + 1, TIME in ms * 1000), below 2^53.
 -- prev is the log's true previous entry. A new version is never one used before either: max(old + 1, TIME in us).
 --
--- KEYS  1 head  2 log  3 batches  4 last  5 room  6 bans  7 roles  8 held  9 first  10 unique       (clue/keys.py)
+-- KEYS  1 head  2 log  3 batches  4 last  5 room  6 bans  7 roles  8 held  9 first  10 unique  11 dirty
+--       (clue/keys.py)
 -- ARGV  1 now, UNIX ms (the caller's clock)
 --       2 log bound, entries (the stream is cut in whole nodes: up to about 100 more stay)
 --       3 time to live of log, batches and unique, s
---       4 number of groups, then for each group:
+--       4 this cluster  5 where the channel lives if nothing is stored (home.lua)
+--       6 number of groups, then for each group:
 --           edge run ("": not a batch, cannot be repeated), batch, version ("": any), number of items, then for each
 --           item one of
 --             "-", denial                    denied already: "msg-id" or "msg-id:number"
@@ -29,15 +35,15 @@
 --               "s", KEYS index, field, value   a field of the state ("": delete it): the version rises
 --               "w", KEYS index, field, value   the same for what is not state
 --               "p", publication                appended
--- Returns { prev of the first entry appended, for each group its results }, results being
---   "N r r ..." (committed now), "R r r ..." (a repeat: as committed then), "S" or "V"; r is
+-- Returns where the channel lives, when it is not here; else { prev of the first entry appended, for each group its
+-- results }, results being "N r r ..." (committed now), "R r r ..." (a repeat: as committed then), "S", "V" or "F"; r is
 --     "<seq>", or "<seq>f" when the suffix was appended, or "-<denial>", or "<result>" of "!", followed by
 --     "@<first seq>-<last seq>" when it appended something.
 --   Entries appended by one call have consecutive numbers, each the next one's prev.
 
 local head_key, log_key, batches_key, last_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local held_key, first_key, unique_key = KEYS[8], KEYS[9], KEYS[10]
-local now, log_bound, ttl, group_count = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local held_key, first_key, unique_key, dirty_key = KEYS[8], KEYS[9], KEYS[10], KEYS[11]
+local now, log_bound, ttl, group_count = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[6])
 local now_text = ARGV[1]
 
 local DUPLICATE_MS = 30000      -- tmi_protocol section 7
@@ -48,15 +54,25 @@ local UNIQUE_KEPT = 50          -- texts of a user
 local HELD_BOUND = 200          -- held messages before the expired ones are looked for
 local HELD_KEEP_S = 3600        -- of all of them, after the last one; each tells itself when it expires
 local HASH_BYTES = 8
+local DIRTY_KEEP_S = 7200       -- longer than any move
+local CHUNK = 1000              -- Lua's stack holds about 8,000 arguments of one call
 
-local head = redis.call('HMGET', head_key, 'seq', 'run', 'version')
+local STATE = { [5] = 'room ', [6] = 'bans ', [7] = 'roles ', [8] = 'held ' }
+
+local head = redis.call('HMGET', head_key, 'seq', 'run', 'version', 'home', 'moving', 'frozen')
+local away = elsewhere(head[4], ARGV[4], ARGV[5])
+if away then
+  return away
+end
 local version = head[3] or '0'
+local frozen = head[6] and frozen_until(head[6]) > time_ms()
+local dirty = preparing(head[5], now) and {} -- nil or false: no move is being prepared
 local seq, first_prev = nil, nil
 local appended = false
 local state_changed, last_used, held_used, unique_used = false, false, false, false
 
-local function text_of(number)
-  return string.format('%.0f', number)
+local function note(what, field) -- only where `dirty` is there: most of the time it is not
+  dirty[#dirty + 1] = what .. field
 end
 
 -- Finds where the log goes on; called for the first entry only.
@@ -73,9 +89,7 @@ local function begin()
     first_prev = string.match(newest[1], '^(%d+)')
     last = math.max(last, tonumber(first_prev))
   end
-  local time = redis.call('TIME')
-  local ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-  seq = math.max(last, ms * 1000 - 1)
+  seq = math.max(last, time_ms() * 1000 - 1)
   redis.call('HSET', head_key, 'run', run)
 end
 
@@ -135,14 +149,23 @@ local function decide(publication, user, floor, hash, unique, suffix)
     end
     redis.call('HSET', unique_key, user, string.sub(known .. hash, -UNIQUE_KEPT * HASH_BYTES))
     unique_used = true
+    if dirty then
+      note('unique ', user)
+    end
   end
   if floor ~= '' then
     redis.call('HSET', last_key, user, now_text .. ' ' .. hash)
     last_used = true
+    if dirty then
+      note('last ', user)
+    end
   end
   if suffix ~= '' then
     local day, bytes = string.match(suffix, '^(%d+) (.*)$')
     if redis.call('HSETNX', first_key, user, day) == 1 then
+      if dirty then
+        note('first ', user)
+      end
       return append(publication .. bytes) .. 'f'
     end
   end
@@ -159,7 +182,11 @@ local function carry_out(at, past)
       first = first or last
       at = at + 2
     else
-      local key = KEYS[tonumber(ARGV[at + 1])]
+      local index = tonumber(ARGV[at + 1])
+      local key = KEYS[index]
+      if dirty then
+        note(STATE[index], ARGV[at + 2])
+      end
       if ARGV[at + 3] == '' then
         redis.call('HDEL', key, ARGV[at + 2])
       else
@@ -187,7 +214,7 @@ local function after(at)
 end
 
 local results = {}
-local at = 5
+local at = 7
 for group = 1, group_count do
   local edge_run, batch, group_version, count = ARGV[at], ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3])
   at = at + 4
@@ -201,6 +228,8 @@ for group = 1, group_count do
     result = 'R' .. stored_results
   elseif stored_batch and tonumber(stored_batch) > tonumber(batch) then
     result = 'S'
+  elseif frozen then
+    result = 'F'
   elseif group_version ~= '' and (group_version ~= version or state_changed) then
     result = 'V'
   end
@@ -236,6 +265,9 @@ for group = 1, group_count do
         end
       end
       redis.call('HSET', batches_key, edge_run, batch .. ' ' .. now_text .. joined)
+      if dirty then
+        note('batches ', edge_run)
+      end
     end
   end
   results[group] = result
@@ -243,9 +275,7 @@ end
 
 redis.call('EXPIRE', batches_key, ttl)
 if state_changed then
-  local time = redis.call('TIME')
-  local micros = tonumber(time[1]) * 1000000 + tonumber(time[2])
-  version = text_of(math.max(tonumber(version) + 1, micros))
+  version = next_version(version)
   redis.call('HSET', head_key, 'version', version)
   redis.call('PERSIST', head_key)
 end
@@ -285,6 +315,13 @@ if last_used then
     -- Not again before it has doubled: so the search costs each message the same, however many users speak.
     redis.call('HSET', head_key, 'trim', known * 2)
   end
+end
+
+if dirty and #dirty > 0 then
+  for i = 1, #dirty, CHUNK do
+    redis.call('SADD', dirty_key, unpack(dirty, i, math.min(i + CHUNK - 1, #dirty)))
+  end
+  redis.call('EXPIRE', dirty_key, DIRTY_KEEP_S)
 end
 
 return { first_prev or '0', unpack(results) }

@@ -11,7 +11,7 @@ if redis.call('EXISTS', user) == 0 then
   if ARGV[1] == '' then
     return { '', '', '', '', '', '' }
   end
-  redis.call('HSET', user, 'id', ARGV[1], 'login', ARGV[2], 'display_name', ARGV[3], 'color', '')
+  redis.call('HSET', user, 'id', ARGV[1], 'login', ARGV[2], 'display_name', ARGV[3], 'color', '', 'created', ARGV[5])
   changed = true
 end
 for i = 6, #ARGV, 2 do

@@ -24,7 +24,7 @@ _BAD_CHARACTERS = (
 _ANONYMOUS = "Your message was not sent because you are connected anonymously. Log in to chat."
 
 
-# [@client-nonce=<nonce>;reply-parent-msg-id=<id>] PRIVMSG #<channel> :<text>
+# [@client-nonce=<nonce>;reply-parent-msg-id=<id>;+tallgrass/trace] PRIVMSG #<channel> :<text>
 def privmsg(session: Session, message: Message) -> list[Effect]:
     """To any channel, joined or not (clients.md 24). Slash commands, "/me" among them, are read by clue."""
     params = message.params
@@ -37,10 +37,12 @@ def privmsg(session: Session, message: Message) -> list[Effect]:
         # Twitch says nothing; here nobody waits in vain for a message that was none.
         return [render.numeric(numerics.ERR_NOTEXTTOSEND, session.login, "No text to send")]
     nonce = parent = ""
+    trace = False
     if message.raw_tags:
         tags = message.tags
+        trace = "+tallgrass/trace" in tags
         nonce, parent = _bounded(tags.get("client-nonce", "")), _bounded(tags.get("reply-parent-msg-id", ""))
-    return [Submit(channel, params[1], nonce, parent)]
+    return [Submit(channel, params[1], nonce, parent, trace)]
 
 
 # The same, when the line held invalid UTF-8 or NUL

@@ -2,7 +2,9 @@
 
 import pytest
 
-from tests.support.clue import clues, exchange
+from clue import shared
+from tests.support.clue import clues, clusters, exchange
+from tests.support.redis import redis_server, redis_servers
 
 
 @pytest.fixture
@@ -26,4 +28,31 @@ async def taking():
 async def pair(redis, taking):
     """Two clues over the same shards."""
     async with clues(2, redis, taking.address) as two:
+        yield two
+
+
+@pytest.fixture(scope="module")
+def four_servers():
+    """Two for each of two clusters."""
+    with redis_servers(4, durable=False) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def directory_server():
+    """The Redis that the clusters share."""
+    with redis_server(options=()) as started:
+        yield started
+
+
+@pytest.fixture
+async def main_and_event(four_servers, directory_server, monkeypatch):
+    """Two clusters of two clues each over emptied Redis; inboxes live on event."""
+    for server in (*four_servers, directory_server):
+        with server.client() as client:
+            client.flushall()
+    monkeypatch.setattr(shared, "REFRESH_S", 0.1)
+    addresses = [server.address for server in four_servers]
+    redis = {"main": addresses[:2], "event": addresses[2:]}
+    async with clusters(directory_server.address, redis, count=2, inbox_home="event", limits=False) as two:
         yield two

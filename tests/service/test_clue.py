@@ -423,3 +423,25 @@ async def test_batch_of_an_edge_that_gave_up(clue):
     [verdict] = await decided(clue, request)
     assert verdict.outcome == ALLOWED
     assert len((await clue.replay("#chan"))[0]) == 1
+
+
+async def test_joins_are_counted_once(redis, taking):
+    """Over all clues; a later try takes nothing, and neither does a channel that cannot be; staff may join more."""
+    async with clues(2, redis, taking.address) as (first, second):
+        [bob, boss] = await first.login("bob", "boss")
+
+        def asked(user_id, login, channels, **more):
+            joins = [clue_pb2.JoinQuery(channel=name, user_id=user_id, login=login) for name in channels]
+            return clue_pb2.JoinRequest(joins=joins, **more)
+
+        async def denials(clue, request):
+            return [result.denial for result in (await clue.stub.Join(request)).results]
+
+        names = [f"#chan{number}" for number in range(12)]
+        assert await denials(first, asked(bob, "bob", names)) == [""] * 12
+        assert await denials(second, asked(bob, "bob", names, uncounted=True)) == [""] * 12
+        no_channel = ["msg_channel_suspended"]
+        assert await denials(second, asked(bob, "bob", ["#no-channel", *names[:8]])) == no_channel + [""] * 8
+        assert await denials(first, asked(bob, "bob", names[:1])) == ["join_ratelimit"]
+        await first.operate("AddUser", clue_pb2.AddUserRequest(login="boss", user_type="staff"))
+        assert await denials(first, asked(boss, "boss", [*names, *names])) == [""] * 24

@@ -6,7 +6,7 @@ import uuid
 import grpc
 import pytest
 
-from clue import keys, vocabularies
+from clue import gathering, keys, vocabularies
 from common import sharding
 from common.pb import chat_pb2, clue_pb2
 from tests.support.clue import clues, decided
@@ -345,3 +345,15 @@ async def test_control_refuses(pair, method, request_, says):
         await pair[0].operate(method, request_)
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert says in caught.value.details()
+
+
+async def test_whispers_a_minute(redis, taking, monkeypatch):
+    """The 101st of a minute is refused in the documented words; so is the next, from whatever clue."""
+    monkeypatch.setattr(gathering, "WHISPERS_A_S", 1_000)
+    async with clues(2, redis, taking.address, limits=False) as (first, second):
+        bob, _ = zip(await first.login("bob", "eve"), ("bob", "eve"), strict=True)
+        said = await first.say("#bob", bob, *(f"/w eve number {i}" for i in range(101)))
+        assert [told(verdict) for verdict in said] == ["COMMAND"] * 100 + [["whisper_limit_per_min"]]
+        [again] = await second.say("#bob", bob, "/w eve once more")
+        assert again.notices[0].text == "You are sending whispers too fast. Try again in a minute."
+        assert len(await log(first, "@eve")) == 100

@@ -11,8 +11,9 @@ from common.log import Log
 from common.metrics import Metrics
 from common.pb import clue_pb2, clue_pb2_grpc
 from common.sharding import lane
-from edge import clue_client
+from edge import clues, submissions
 from edge.clue_client import ClueClient
+from edge.homes import Homes
 
 ALLOWED, UNAVAILABLE = clue_pb2.Verdict.ALLOWED, clue_pb2.Verdict.UNAVAILABLE
 RUN = 99
@@ -41,7 +42,7 @@ async def clue(decide):
     clue_pb2_grpc.add_ClueServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    client = ClueClient(f"127.0.0.1:{port}", RUN, Metrics(), Log(), SystemClock())
+    client = ClueClient(f"127.0.0.1:{port}", Homes("main"), RUN, Metrics(), Log(), SystemClock())
     try:
         yield servicer, client
     finally:
@@ -126,8 +127,8 @@ async def test_only_undecided_channels_are_asked_again():
 
 async def test_without_an_answer_the_outcome_is_said_to_be_unknown(monkeypatch):
     """When time is up the verdict is UNAVAILABLE, and the next message gets the next number."""
-    monkeypatch.setattr(clue_client, "DECIDE_S", 0.3)
-    monkeypatch.setattr(clue_client, "TRY_S", 0.1)
+    monkeypatch.setattr(clues, "DECIDE_S", 0.3)
+    monkeypatch.setattr(clues, "TRY_S", 0.1)
     answer = False
 
     async def decide(request):
@@ -142,7 +143,7 @@ async def test_without_an_answer_the_outcome_is_said_to_be_unknown(monkeypatch):
 
 async def test_what_waited_too_long_is_never_sent(monkeypatch):
     """Behind a batch that failed, old messages are refused unsent: certainly not in the log."""
-    monkeypatch.setattr(clue_client, "DECIDE_S", 0.3)
+    monkeypatch.setattr(clues, "DECIDE_S", 0.3)
 
     async def decide(request):
         return all_of(request, UNAVAILABLE)
@@ -153,7 +154,7 @@ async def test_what_waited_too_long_is_never_sent(monkeypatch):
             while not servicer.requests:
                 await asyncio.sleep(0.001)
         second = client.submit("#c", submission(1))
-        monkeypatch.setattr(clue_client, "DECIDE_S", 0.0)
+        monkeypatch.setattr(clues, "DECIDE_S", 0.0)
         verdict = await second
         await first
     assert verdict.outcome == clue_pb2.Verdict.DENIED
@@ -164,7 +165,7 @@ async def test_what_waited_too_long_is_never_sent(monkeypatch):
 
 async def test_the_queue_of_a_channel_is_bounded(monkeypatch):
     """Past the bound the sender is told at once; the others are not touched."""
-    monkeypatch.setattr(clue_client, "WAITING_PER_CHANNEL", 3)
+    monkeypatch.setattr(submissions, "WAITING_PER_CHANNEL", 3)
     gate = asyncio.Event()
 
     async def decide(request):
@@ -184,8 +185,8 @@ async def test_the_queue_of_a_channel_is_bounded(monkeypatch):
 @pytest.mark.parametrize("ask", ["submit", "authenticate", "join"])
 async def test_a_clue_that_is_not_there_is_an_answer(monkeypatch, ask):
     """Nothing listens: the caller gets UNAVAILABLE instead of an exception or an endless wait."""
-    monkeypatch.setattr(clue_client, "DECIDE_S", 0.2)
-    client = ClueClient("127.0.0.1:1", RUN, Metrics(), Log(), SystemClock())
+    monkeypatch.setattr(clues, "DECIDE_S", 0.2)
+    client = ClueClient("127.0.0.1:1", Homes("main"), RUN, Metrics(), Log(), SystemClock())
     arguments = {"submit": ("#c", submission(0)), "authenticate": ("bob", "x"), "join": ("#c", 1, "bob")}
     result = await getattr(client, ask)(*arguments[ask])
     assert type(result).Outcome.Name(result.outcome) == "UNAVAILABLE"

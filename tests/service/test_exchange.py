@@ -20,7 +20,8 @@ from common.pb import clue_pb2, exchange_pb2, exchange_pb2_grpc
 from edge.clue_client import ClueClient
 from edge.exchange_link import ExchangeLinks
 from edge.follower import Bounds, Follower
-from exchange.config import Config
+from edge.homes import Homes
+from exchange.config import ExchangeConfig
 from exchange.server import Server
 from tests.support.eventually import eventually
 from tests.support.log_clue import LogClue
@@ -34,15 +35,18 @@ UNREPAIRED = Bounds(tick=3600.0, overtake=3600.0)  # nothing but what the links 
 class Edge:
     """What of an edge takes part in distribution. `lines` is what each followed channel's members would see."""
 
-    def __init__(self, clue, instance, bounds):
-        self.instance, self.run, self.port = instance, hash(instance) & 0xFFFF | 1, 0
+    def __init__(self, clue, instance, bounds, run, cluster):
+        self.instance, self.run, self.port = instance, run or hash(instance) & 0xFFFF | 1, 0
+        self.cluster = cluster
         self.metrics = Metrics()
         self.clue_log = clue
-        self.clue = ClueClient(f"127.0.0.1:{clue.port}", self.run, self.metrics, Log(), SystemClock())
-        self.links = ExchangeLinks(instance, self.run, self.metrics, Log())
+        homes = Homes("main")
+        self.clue = ClueClient(f"127.0.0.1:{clue.port}", homes, self.run, self.metrics, Log(), SystemClock())
+        self.links = ExchangeLinks(instance, "main", self.run, self.metrics, Log())
         self.follower = Follower(
-            self.links, self.clue, self._deliver, metrics=self.metrics, log=Log(), clock=SystemClock(), bounds=bounds
-        )
+            self.links, self.clue, homes, self._deliver,
+            metrics=self.metrics, log=Log(), clock=SystemClock(), bounds=bounds,
+        )  # fmt: skip
         self.lines: dict[str, list[str]] = {}
         self.server = rpc.server()
         exchange_pb2_grpc.add_EdgeLinkServicer_to_server(self.links, self.server)
@@ -54,7 +58,11 @@ class Edge:
     def listed(self, port=0):
         self.clue_log.list_service(
             clue_pb2.Registration(
-                service="edge", instance=self.instance, run=self.run, grpc_address=f"127.0.0.1:{port or self.port}"
+                service="edge",
+                instance=self.instance,
+                run=self.run,
+                cluster=self.cluster,
+                grpc_address=f"127.0.0.1:{port or self.port}",
             )
         )
 
@@ -64,23 +72,23 @@ class Edge:
 
 
 @contextlib.asynccontextmanager
-async def running_edge(clue, instance, bounds=QUICK, port=None):
-    edge = Edge(clue, instance, bounds)
+async def running_edge(clue, instance, bounds=QUICK, port=None, run=0, cluster=""):
+    edge = Edge(clue, instance, bounds, run, cluster)
     await edge.server.start()
-    run = asyncio.create_task(edge.follower.run())
+    following = asyncio.create_task(edge.follower.run())
     edge.listed(port or 0)
     try:
         yield edge
     finally:
-        run.cancel()
-        await asyncio.gather(run, return_exceptions=True)
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
         await edge.server.stop(None)
         await edge.clue.close()
 
 
 @contextlib.asynccontextmanager
 async def running_exchange(clue, **settings):
-    server = Server(Config(clue_address=f"127.0.0.1:{clue.port}", **settings))
+    server = Server(ExchangeConfig(clue_address=f"127.0.0.1:{clue.port}", **settings))
     await server.start()
     run = asyncio.create_task(server.run())
     try:
@@ -244,7 +252,8 @@ async def test_an_edge_that_hears_no_exchange_polls(clue):
         edge.listed(relay.port)
         async with running_exchange(clue) as server:
             await eventually(lambda: edge.links.live() and not edge.follower.snapshot()["missing"])
-            edge.follower.directory(await edge.clue.register(server._registrar._registration))
+            registration = server._registrar._registration()
+            edge.follower.directory("main", await edge.clue.clues.call("main", "Register", registration, 0))
             await edge.join("#a")
             relay.swallow()
             await eventually(lambda: edge.follower.snapshot()["missing"] == ["exchange-1"])
@@ -447,3 +456,20 @@ async def test_a_stopped_exchange_refuses_publishes(clue):
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await stub.Publish(exchange_pb2.PublishRequest(), timeout=5)
         assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_guest_with_the_name_of_an_own_edge_is_another(clue):
+    """Edges of two clusters may have one name: both are delivered to, and their metrics are two."""
+    async with (
+        running_edge(clue, "edge-1", UNREPAIRED) as own,
+        running_edge(clue, "edge-1", UNREPAIRED, run=77, cluster="event") as guest,
+        running_exchange(clue) as server,
+        publisher(server) as publish,
+    ):
+        await eventually(lambda: server.links.up == 2)
+        for edge in (own, guest):
+            await edge.join("#a")
+        await publish(clue.commit("#a", "x"))
+        await eventually(lambda: own.lines == guest.lines == {"#a": ["x"]})
+        gauges = server.links._by_edge()
+        assert gauges["link.edge-1.up"] == gauges["link.event-edge-1.up"] == 1

@@ -34,7 +34,7 @@ class Recorder:
 
 @pytest.fixture
 async def edge():
-    links = ExchangeLinks("edge-1", 5, Metrics(), Log())
+    links = ExchangeLinks("edge-1", "main", 5, Metrics(), Log())
     links.recorder = Recorder()
     links.attach(links.recorder)
     server = rpc.server()
@@ -46,10 +46,11 @@ async def edge():
 
 
 @contextlib.asynccontextmanager
-async def dialled(edge, instance="exchange-1", run=1):
+async def dialled(edge, instance="exchange-1", run=1, cluster=""):
     async with rpc.channel(f"127.0.0.1:{edge.port}") as grpc_channel:
         call = exchange_pb2_grpc.EdgeLinkStub(grpc_channel).Deliver()
-        await call.write(exchange_pb2.Delivery(hello=exchange_pb2.ExchangeHello(instance=instance, run=run)))
+        hello = exchange_pb2.ExchangeHello(instance=instance, run=run, cluster=cluster)
+        await call.write(exchange_pb2.Delivery(hello=hello))
         yield call
         call.cancel()
 
@@ -63,7 +64,7 @@ async def next_interest(call):
 
 async def test_a_link_is_up_when_its_first_interest_is_confirmed(edge):
     """Not before: heads compared on `on_up` would miss what is published until then."""
-    edge.announce(["#a", "#b"])
+    edge.announce(["#a", "#b"], "main")
     async with dialled(edge) as call:
         interest = await next_interest(call)
         assert sorted(interest.add) == ["#a", "#b"]
@@ -80,7 +81,7 @@ async def test_announce_waits_for_every_link(edge):
         for call in (one, two):
             await call.write(exchange_pb2.Delivery(interest_ack=(await next_interest(call)).number))
         await eventually(lambda: len(edge.live()) == 2)
-        waiting = asyncio.ensure_future(edge.announce(["#a"]))
+        waiting = asyncio.ensure_future(edge.announce(["#a"], "main"))
         await one.write(exchange_pb2.Delivery(interest_ack=(await next_interest(one)).number))
         await call_applied(one, edge, "exchange-1")
         assert not waiting.done()
@@ -99,13 +100,13 @@ async def test_a_broken_link_ends_the_waiting(edge):
     async with dialled(edge) as call:
         await call.write(exchange_pb2.Delivery(interest_ack=(await next_interest(call)).number))
         await eventually(edge.live)
-        waiting = asyncio.ensure_future(edge.announce(["#a"]))
+        waiting = asyncio.ensure_future(edge.announce(["#a"], "main"))
     await asyncio.wait_for(waiting, 5)
 
 
 async def test_a_newer_stream_of_the_same_exchange_replaces_the_older(edge):
     """One link per exchange process: the older stream ends, the newer gets the whole interest."""
-    edge.announce(["#a"])
+    edge.announce(["#a"], "main")
     async with dialled(edge) as old:
         await old.write(exchange_pb2.Delivery(interest_ack=(await next_interest(old)).number))
         await eventually(edge.live)
@@ -158,3 +159,31 @@ async def test_a_leaving_edge_says_so_and_takes_no_new_stream(edge):
             with pytest.raises(grpc.aio.AioRpcError) as refused:
                 await late.read()
             assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+
+
+async def test_an_announcement_waits_for_links_of_the_home(edge):
+    """Exchanges of two clusters: both are told; only those where the channel lives are waited for."""
+    async with dialled(edge, cluster="main") as ours, dialled(edge, cluster="event") as theirs:
+        for call in (ours, theirs):
+            await call.write(exchange_pb2.Delivery(interest_ack=(await next_interest(call)).number))
+        await eventually(lambda: len(edge.live()) == 2)
+        here = asyncio.ensure_future(edge.announce(["#a"], "main"))
+        await ours.write(exchange_pb2.Delivery(interest_ack=(await next_interest(ours)).number))
+        await asyncio.wait_for(here, 5)
+        assert list((await next_interest(theirs)).add) == ["#a"]
+        there = asyncio.ensure_future(edge.announce(["#b"], "event"))
+        await ours.write(exchange_pb2.Delivery(interest_ack=(await next_interest(ours)).number))
+        await call_applied(ours, edge, "exchange-1")
+        assert not there.done()
+        await theirs.write(exchange_pb2.Delivery(interest_ack=(await next_interest(theirs)).number))
+        await asyncio.wait_for(there, 5)
+
+
+async def test_exchanges_of_two_clusters_are_told_apart(edge):
+    """Of the same name and run: two links, and two names in the metrics."""
+    async with dialled(edge, cluster="main") as ours, dialled(edge, cluster="event") as theirs:
+        for call in (ours, theirs):
+            await call.write(exchange_pb2.Delivery(interest_ack=(await next_interest(call)).number))
+        await eventually(lambda: len(edge.live()) == 2)
+        assert {link.name for link in edge.live()} == {"exchange-1", "event-exchange-1"}
+        assert {link.cluster for link in edge.live()} == {"main", "event"}

@@ -24,8 +24,9 @@ from aiohttp import web
 
 from common import rpc
 from common.pb import exchange_pb2, exchange_pb2_grpc
-from ops import haproxy
-from ops.haproxy import Door, Doors, Server
+from ops import doorkeeper, haproxy, haproxy_runtime
+from ops.doorkeeper import Edge, Known
+from ops.haproxy import Door, Doors, Homes, Server
 from tests.support.ports import free_port
 
 ROOT = Path(haproxy.__file__).parent.parent
@@ -75,7 +76,15 @@ def make_site(folder: Path, *, tls: bool = False) -> Site:
         ircs=door(*edges) if tls else None,
         https=door(*edges) if tls else None,
     )
-    text = haproxy.configuration(doors, maxconn=500, stats_socket=str(folder / "haproxy.sock"))
+    return configured(folder, doors)
+
+
+def configured(folder: Path, doors: Doors) -> Site:
+    homes = folder / doorkeeper.HOMES_MAP
+    homes.touch()
+    text = haproxy.configuration(
+        doors, maxconn=500, stats_socket=str(folder / "haproxy.sock"), homes_map=str(homes)
+    )
     (folder / "haproxy.cfg").write_text(text)
     return Site(folder, doors)
 
@@ -83,7 +92,11 @@ def make_site(folder: Path, *, tls: bool = False) -> Site:
 @pytest.fixture
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("ha")  # short: the socket's path is bounded
-    made = make_site(folder)
+    yield from running_site(folder, make_site(folder).doors)
+
+
+def running_site(folder: Path, doors: Doors) -> Iterator[Site]:
+    made = configured(folder, doors)
     assert PROGRAM is not None
     with open(folder / "log", "wb") as log:
         process = subprocess.Popen([PROGRAM, "-db", "-f", "haproxy.cfg"], cwd=folder, stdout=log, stderr=log)
@@ -145,8 +158,14 @@ async def lanes_of(link: Any, number: int) -> list[int]:
 
 @pytest.mark.parametrize("tls", [False, True])
 def test_the_configuration_has_no_warning(tmp_path: Path, tls: bool) -> None:
-    """`haproxy -c` under zero-warning accepts it."""
+    """`haproxy -c` under zero-warning accepts it, for a cluster alone and for one of several."""
     make_site(tmp_path, tls=tls)
+    check(tmp_path)
+    configured(tmp_path, guest_doors())
+    check(tmp_path)
+
+
+def check(tmp_path: Path) -> None:
     assert PROGRAM is not None
     done = subprocess.run([PROGRAM, "-c", "-f", tmp_path / "haproxy.cfg"], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
@@ -291,3 +310,189 @@ def test_the_program_is_found_beside_users_path(monkeypatch: pytest.MonkeyPatch,
         pytest.skip("haproxy is elsewhere here")
     monkeypatch.setenv("PATH", str(tmp_path))
     assert haproxy.find()
+
+
+# -- clusters: agents, servers that come at run time, and the map of homes ---------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def agent(port: int, answer: Callable[[], str]) -> AsyncIterator[None]:
+    """What an edge answers to HAProxy's agent-check."""
+
+    asking: set[asyncio.Task[None]] = set()
+
+    async def handle(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        asking.add(task)
+        writer.write(answer().encode() + b"\n")
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+        asking.discard(task)
+
+    server = await asyncio.start_server(handle, "127.0.0.1", port)
+    try:
+        yield
+    finally:
+        server.close()
+        await server.wait_closed()
+        await asyncio.gather(*asking, return_exceptions=True)
+
+
+@pytest.fixture
+def guest_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """The HAProxy of main, which shares a directory with event and group; its edges have agents."""
+    folder = tmp_path_factory.mktemp("hg")
+    yield from running_site(folder, guest_doors())
+
+
+def guest_doors() -> Doors:
+    def door(*names: str) -> Door:
+        servers = tuple(Server(name, f"127.0.0.1:{free_port()}", free_port()) for name in names)
+        return Door(f"127.0.0.1:{free_port()}", servers)
+
+    irc = door("edge-1", "edge-2")
+    http = door("edge-1", "edge-2")
+    homes = Homes("main", ("main", "event", "group"), "main", "group")
+    return Doors(irc=irc, http=http, clue=door("clue-1"), exchange=door("exchange-1"), homes=homes)
+
+
+async def keep(site: Site, *edges: Edge, cluster: str = "main", homes: dict[str, str] | None = None) -> None:
+    """One round of the doorkeeper, as if the directory said this."""
+    socket_path = str(site.folder / "haproxy.sock")
+    static = [
+        Edge(irc.name, "main", irc.address, http.address, "")
+        for irc, http in zip(site.doors.irc.servers, site.doors.http.servers, strict=True)
+    ]
+    state = await doorkeeper.read_state(socket_path)
+    for change in doorkeeper.plan_changes(Known(cluster, (*static, *edges), homes or {}), state):
+        answers = await haproxy_runtime.ask(socket_path, change.commands)
+        assert all(answer in ("", "New server registered.", "Server deleted.") for answer in answers), answers
+
+
+async def weights(site: Site, pool: str) -> dict[str, int]:
+    (answer,) = await haproxy_runtime.ask(str(site.folder / "haproxy.sock"), ("show stat",))
+    rows = csv.DictReader(answer.removeprefix("# ").splitlines())
+    return {row["svname"]: int(row["weight"]) for row in rows if row["pxname"] == pool and row["svname"] != "BACKEND"}
+
+
+async def test_an_edge_says_its_weight_and_whether_it_drains(guest_site: Site) -> None:
+    """In both pools; one that drains gets nobody new, and comes back when it says so."""
+    said = "up ready 100%"
+    http, irc = guest_site.doors.http.servers[0], guest_site.doors.irc.servers[0]
+    async with (
+        edge_http(guest_site.server_ports(guest_site.doors.http)[0], lambda: True),
+        agent(http.agent, lambda: said), agent(irc.agent, lambda: said),
+    ):  # fmt: skip
+        for pool in ("http_edges", "irc_edges"):
+            await guest_site.until(pool, "edge-1", "UP")
+        said = "up ready 25%"
+        async with asyncio.timeout(15):
+            while [(await weights(guest_site, pool))["edge-1"] for pool in ("http_edges", "irc_edges")] != [25, 25]:
+                await asyncio.sleep(0.05)
+        said = "drain"
+        for pool in ("http_edges", "irc_edges"):
+            await guest_site.until(pool, "edge-1", "DRAIN")
+        said = "up ready 50%"
+        for pool in ("http_edges", "irc_edges"):
+            await guest_site.until(pool, "edge-1", "UP")
+
+
+async def test_an_edge_joins_serves_and_leaves_at_run_time(guest_site: Site) -> None:
+    """It gets users while its checks are well; when it is gone it gets nobody, and is removed once it is idle."""
+    port, agent_port = free_port(), free_port()
+    edge = Edge("edge-9", "main", f"127.0.0.1:{free_port()}", f"127.0.0.1:{port}", f"127.0.0.1:{agent_port}")
+    name = f"edge-9:127.0.0.1:{port}"
+    url = f"http://{guest_site.doors.http.bind}"
+    async with (
+        edge_http(port, lambda: True), agent(agent_port, lambda: "up ready 80%"), aiohttp.ClientSession() as session,
+    ):  # fmt: skip
+        await keep(guest_site, edge)
+        await keep(guest_site, edge)  # a second time changes nothing
+        await guest_site.until("http_edges", name, "UP")
+        await guest_site.until("irc_edges", f"edge-9:{edge.irc}", "UP")
+        async with asyncio.timeout(15):
+            while (await weights(guest_site, "http_edges"))[name] != 80:
+                await asyncio.sleep(0.05)
+        async with session.ws_connect(f"{url}/") as websocket:
+            await keep(guest_site)
+            await guest_site.until("http_edges", name, "MAINT")
+            async with session.get(f"{url}/") as response:
+                assert response.status == 503
+            await websocket.send_str("still here")
+            assert await websocket.receive_str(timeout=10) == "still here"
+    async with asyncio.timeout(15):
+        while name in await guest_site.states("http_edges"):
+            with contextlib.suppress(AssertionError):  # its last connection has not ended yet
+                await keep(guest_site)
+            await asyncio.sleep(0.05)
+
+
+async def test_a_websocket_goes_where_its_channel_lives(guest_site: Site) -> None:
+    """By path or query, in any case; own edges serve when the home has none that is up."""
+    own, event, group = guest_site.server_ports(guest_site.doors.http)[0], free_port(), free_port()
+    guests = [
+        Edge(f"{cluster}-edge-1", cluster, f"127.0.0.1:{free_port()}", f"127.0.0.1:{port}", "")
+        for cluster, port in (("event", event), ("group", group))
+    ]
+    url = f"http://{guest_site.doors.http.bind}"
+
+    async def served_by(path: str) -> int:
+        async with aiohttp.ClientSession() as session, session.ws_connect(f"{url}{path}") as websocket:
+            await websocket.send_str("who?")
+            await websocket.receive_str(timeout=10)
+            found = [port for port in (own, event, group) if websocket_counts.get(port, 0) > seen.get(port, 0)]
+        seen.update(websocket_counts)
+        (port,) = found
+        return port
+
+    websocket_counts: dict[int, int] = {}
+    seen: dict[int, int] = {}
+    async with (
+        counting_edge(own, websocket_counts), counting_edge(event, websocket_counts),
+        contextlib.AsyncExitStack() as group_edge,
+    ):  # fmt: skip
+        await group_edge.enter_async_context(counting_edge(group, websocket_counts))
+        await keep(guest_site, *guests, homes={"tpp": "event"})
+        await guest_site.until("http_edges", "edge-1", "UP")
+        await guest_site.until("http_event", f"event-edge-1:127.0.0.1:{event}", "UP")
+        await guest_site.until("http_group", f"group-edge-1:127.0.0.1:{group}", "UP")
+        assert await served_by("/") == own
+        assert await served_by("/c/meadow") == own
+        assert await served_by("/c/tpp") == event
+        assert await served_by("/?channel=TPP") == event
+        assert await served_by("/c/_room") == group
+        await keep(guest_site, *guests, homes={"tpp": "group"})
+        assert await served_by("/c/tpp") == group
+        await keep(guest_site, *guests)
+        assert await served_by("/c/tpp") == own
+        await keep(guest_site, *guests, homes={"tpp": "group"})
+        await group_edge.aclose()
+        await guest_site.until("http_group", f"group-edge-1:127.0.0.1:{group}", "DOWN")
+        assert await served_by("/c/tpp") == own
+
+
+@contextlib.asynccontextmanager
+async def counting_edge(port: int, counts: dict[int, int]) -> AsyncIterator[None]:
+    """An edge's HTTP side that counts the WebSockets it got."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        if request.headers.get("Upgrade") != "websocket":
+            return web.Response(text="ready")
+        counts[port] = counts.get(port, 0) + 1
+        websocket = web.WebSocketResponse()
+        await websocket.prepare(request)
+        async for message in websocket:
+            await websocket.send_str(message.data)
+        return websocket
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", handle)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    try:
+        yield
+    finally:
+        await runner.cleanup()

@@ -5,6 +5,7 @@ import time
 import pytest
 
 from clue import keys, scripts
+from clue.facts import Profile
 from tests.support.redis import BINARIES, redis_cluster, redis_server
 
 CHANNEL = "#chan"
@@ -422,13 +423,14 @@ def test_user_ids(redis):
 def test_directory(redis):
     """Services register with any bytes, leave only as the run that registered last, and are forgotten in silence."""
     stored = bytes(range(256))
-    _, found = run(redis, scripts.directory(6000, "register", "edge/e1", 5, stored))
+    order, _, found = run(redis, scripts.directory(6000, "register", "edge/e1", 5, stored))
+    assert order == b""
     assert found == stored
-    assert len(run(redis, scripts.directory(6000, "leave", "edge/e1", 4))) == 2
-    assert run(redis, scripts.directory(6000, "leave", "edge/e1", 5)) == []
+    assert len(run(redis, scripts.directory(6000, "leave", "edge/e1", 4))) == 3
+    assert run(redis, scripts.directory(6000, "leave", "edge/e1", 5)) == [b""]
     run(redis, scripts.directory(6000, "register", "edge/e1", 5, stored))
     deadline = time.monotonic() + 5
-    while run(redis, scripts.directory(50, "read")):
+    while run(redis, scripts.directory(50, "read")) != [b""]:
         assert time.monotonic() < deadline
     assert not redis.exists(keys.DIRECTORY)
 
@@ -439,6 +441,299 @@ def test_replay(redis):
     found = run(redis, scripts.replay(CHANNEL, f"({a}", "+", 1))
     assert found == [f"{b}-0".encode(), [b"p", a.encode(), b"d", b"b"]]
     assert run(redis, scripts.replay(CHANNEL, c, c, 10))[0] == f"{c}-0".encode()
+
+
+HERE = scripts.Here("main", "")
+AWAY = scripts.Here("event", "main")  # the same channel, as the other cluster is told of it
+MOVE, LATER = "1800000000000-a", "1800000000000-b"
+
+
+def step(redis, name, move=MOVE, *, here=HERE, to="event", freeze_ms=60_000):
+    """Where it lives, or why not ("": it was done)."""
+    reply = run(redis, scripts.move(CHANNEL, name, move, here, to, freeze_ms))
+    return reply if isinstance(reply, bytes) else reply[0].decode()
+
+
+def take(redis, number, move=MOVE):
+    """Names of what has changed, and the range of the log."""
+    why, after, upto, _ = run(redis, scripts.take(CHANNEL, move, number, HERE))
+    assert why == b""
+    return redis.smembers(KEYS.taken), (int(after), int(upto))
+
+
+def head(redis):
+    return {field.decode(): value.decode() for field, value in redis.hgetall(KEYS.head).items()}
+
+
+@pytest.mark.parametrize("stored", [None, "event", "event " + MOVE])
+def test_nothing_is_done_elsewhere(redis, stored):
+    """Whether the head says so or, where nothing is stored, the caller: commit, facts, replay, presence tell where."""
+    here = scripts.Here("main", "event " + MOVE)
+    if stored:
+        redis.hset(KEYS.head, "home", stored)
+        here = HERE
+    for command in (
+        scripts.commit(CHANNEL, NOW, [group(1, plain())], here),
+        scripts.facts(CHANNEL, (7,), "", here),
+        scripts.replay(CHANNEL, "-", "+", 5, here),
+        scripts.presence(CHANNEL, 1, 60_000, "full", 5, ["bob"], (), (), here),
+        scripts.create_room(CHANNEL, Profile(7, "bob", "Bob", "", "1"), (), False, here),
+        scripts.expire_room(CHANNEL, 0, here),
+        scripts.take(CHANNEL, MOVE, 1, here),
+        scripts.move(CHANNEL, "freeze", MOVE, here, "event"),
+    ):
+        assert run(redis, command) == (stored or "event " + MOVE).encode()
+    assert [redis.exists(key) for key in KEYS] == [int(bool(stored)), *[0] * (len(KEYS) - 1)]
+
+
+def test_what_is_stored_counts(redis):
+    """More than what the caller takes for the home."""
+    redis.hset(KEYS.head, "home", "main " + MOVE)
+    command = scripts.commit(CHANNEL, NOW, [group(1, plain())], scripts.Here("main", "event"))
+    assert run(redis, command)[1].startswith(b"N")
+
+
+def test_changes_are_noted(redis):
+    """Each field that a commit or a report touches, from the beginning of a move on; not before it."""
+    commit(redis, group(1, guarded("a")))
+    assert not redis.exists(KEYS.dirty)
+    assert step(redis, "begin") == ""
+    commit(redis, group(1, guarded("b", unique="1", suffix=b"20000 x"), edge=2), now=NOW + 5000)
+    commit(redis, group(2, BAN, action(write("held", "id", f"{NOW} x", state=False)), edge=2, version=""))
+    run(redis, scripts.presence(CHANNEL, 5, 60_000, "full", 0, ["bob"], (), ()))
+    assert redis.smembers(KEYS.dirty) == {
+        b"last 7", b"unique 7", b"first 7", b"batches 2", b"bans 7", b"held id", b"edges ", b"chatters:5 ",
+    }  # fmt: skip
+
+
+def test_rounds(redis):
+    """Each brings what has changed since the one before began, the same number the same again, 0 all of it."""
+    commit(redis, group(1, plain("a")))
+    first = log(redis)[-1][0]
+    step(redis, "begin")
+    commit(redis, group(2, plain("b")))
+    second = log(redis)[-1][0]
+    assert take(redis, 1) == ({b"batches 1"}, (first, second))
+    commit(redis, group(1, BAN, edge=2))
+    third = log(redis)[-1][0]
+    assert take(redis, 1) == ({b"batches 1"}, (first, second))
+    assert take(redis, 2) == ({b"batches 2", b"bans 7"}, (second, third))
+    assert take(redis, 3) == (set(), (third, third))
+    step(redis, "abort")
+    step(redis, "begin", LATER)
+    commit(redis, group(3, plain("c"), version=""))
+    commit(redis, group(2, plain("d"), edge=2, version=""))
+    assert take(redis, 0, LATER)[0] == {b"batches 1", b"batches 2"}
+    commit(redis, group(1, plain("e"), edge=3, version=""))
+    assert take(redis, 0, LATER) == ({b"batches 1", b"batches 2", b"batches 3"}, (third, log(redis)[-1][0]))
+
+
+def test_frozen(redis):
+    """Nothing is committed, a repeat is answered, an older batch is still older; reports are asked for again."""
+    commit(redis, group(5, plain("a")))
+    step(redis, "begin")
+    assert step(redis, "freeze") == ""
+    _, results = commit(redis, group(5, plain()), group(4, plain()), group(6, plain()), group(1, plain(), edge=2))
+    assert [result[0] for result in results] == ["R", "S", "F", "F"]
+    assert run(redis, scripts.presence(CHANNEL, 5, 60_000, "full", 0, ["bob"], (), ()))[0] == 0
+    assert len(log(redis)) == 1
+    assert not redis.exists(keys.chatters_of(CHANNEL) + "5")
+    assert not redis.exists(KEYS.dirty)
+
+
+def test_a_freeze_ends(redis):
+    """By itself, by the server's clock."""
+    step(redis, "begin")
+    step(redis, "freeze", freeze_ms=100)
+    assert commit(redis, group(1, plain()))[1] == [["F"]]
+    deadline = time.monotonic() + 5
+    while commit(redis, group(1, plain()))[1] == [["F"]]:
+        assert time.monotonic() < deadline
+    assert step(redis, "switch") == "it is not frozen (any more)"
+
+
+def test_the_switch(redis):
+    """The point of no return: only frozen, only when all was read; what is left behind expires, the head does not."""
+    commit(redis, group(1, guarded("a"), BAN))
+    step(redis, "begin")
+    assert step(redis, "switch") == "it is not frozen (any more)"
+    commit(redis, group(2, plain("b"), version=""))
+    step(redis, "freeze")
+    assert "has changed" in step(redis, "switch")
+    take(redis, 1)
+    assert step(redis, "switch", LATER) == f"another move, {MOVE}, has begun"
+    assert step(redis, "switch") == ""
+    assert step(redis, "switch") == ""
+    assert head(redis)["home"] == "event " + MOVE
+    assert not {"moving", "frozen", "round"} & head(redis).keys()
+    assert not redis.exists(KEYS.dirty, KEYS.taken)
+    assert redis.ttl(KEYS.head) == -1
+    for key in (KEYS.log, KEYS.bans, KEYS.last, KEYS.batches):
+        assert 0 < redis.ttl(key) <= scripts.LOG_TTL_S
+    for name in ("begin", "freeze", "abort"):
+        assert step(redis, name, LATER) == f"event {MOVE}".encode()
+
+
+def test_a_later_move_takes_over(redis):
+    """Unless the earlier one is frozen; notes begin anew."""
+    step(redis, "begin")
+    commit(redis, group(1, plain()))
+    assert step(redis, "begin", LATER) == ""
+    assert not redis.exists(KEYS.dirty)
+    for name in ("begin", "abort"):
+        assert step(redis, name) == f"a later move, {LATER}, has begun"
+    assert step(redis, "freeze") == f"another move, {LATER}, has begun"
+    step(redis, "freeze", LATER)
+    assert "in its last step" in step(redis, "begin", "1800000000001-a")
+    assert step(redis, "abort", "") == ""
+    assert commit(redis, group(2, plain()))[1][0][0] == "N"
+    assert step(redis, "freeze", LATER) == "no such move is under way: begin it"
+
+
+def test_a_move_that_takes_too_long(redis):
+    """Its steps are refused after an hour, and nothing is noted for it any more."""
+    old = f"{redis.time()[0] * 1000 - 3_700_000}-a"
+    assert "too long ago" in step(redis, "begin", old)
+    redis.hset(KEYS.head, "moving", old + " event")
+    commit(redis, group(1, plain()))
+    assert not redis.exists(KEYS.dirty)
+
+
+def store(redis, *pieces, move=MOVE, first=False, number=0, here=AWAY):
+    return run(redis, scripts.store(CHANNEL, move, "main", here, pieces, first=first, number=number)).decode()
+
+
+def test_a_copy(redis):
+    """All kinds of pieces, over what was there; it is not at home before it has settled, and then for good."""
+    redis.hset(KEYS.bans, "8", "0 old")
+    redis.zadd(keys.edges_of(CHANNEL), {"9": 1})
+    redis.sadd(keys.chatters_of(CHANNEL) + "9", "ghost")
+    ends = int(redis.time()[0] * 1000 + 60_000)
+    pieces = (
+        scripts.Stored(KEYS.head, "hash", 0, [b"seq", b"12", b"version", b"5", b"home", b"x", b"run", b"r"], []),
+        scripts.Stored(KEYS.bans, "hash", 0, [b"7", b"0 bob", b"9", b"0 ann"], []),
+        scripts.Stored(KEYS.log, "stream", 60_000, [b"11", b"0", b"a", b"12", b"11", b"b"], []),
+        scripts.Stored(keys.edges_of(CHANNEL), "zset", 60_000, [b"5", str(ends).encode()], []),
+        scripts.Stored(keys.chatters_of(CHANNEL) + "5", "set", 60_000, [b"ann", b"bob"], []),
+    )
+    assert store(redis, *pieces, first=True) == ""
+    assert (head(redis)["home"], head(redis)["prepared"], head(redis)["seq"]) == ("main", MOVE, "12")
+    assert redis.hgetall(KEYS.bans) == {b"7": b"0 bob", b"9": b"0 ann"}
+    assert not redis.exists(keys.chatters_of(CHANNEL) + "9")
+    more = (
+        scripts.Stored(KEYS.bans, "hash", 0, [], [b"9"]),
+        scripts.Stored(KEYS.log, "stream", 60_000, [b"12", b"11", b"b", b"13", b"12", b"c"], []),
+        scripts.Stored(keys.chatters_of(CHANNEL) + "5", "set", 60_000, [b"cat"], [b""]),
+    )
+    assert store(redis, *more) == ""
+    assert log(redis) == [(11, 0, b"a"), (12, 11, b"b"), (13, 12, b"c")]
+    assert (redis.hkeys(KEYS.bans), redis.smembers(keys.chatters_of(CHANNEL) + "5")) == ([b"7"], {b"cat"})
+    assert 0 < redis.pttl(KEYS.log) <= 60_000
+    assert run(redis, scripts.commit(CHANNEL, NOW, [group(1, plain())], AWAY)) == b"main"
+    assert step(redis, "settle", LATER, here=AWAY) == b"main"
+    assert step(redis, "settle", here=AWAY) == ""
+    assert step(redis, "settle", here=AWAY) == ""
+    prev, [[kind, seq]] = commit_at(redis, AWAY, group(1, plain("d"), version=""))
+    assert (kind, prev, int(seq) > 13) == ("N", 13, True)
+    assert int(head(redis)["version"]) > 5
+    assert redis.ttl(KEYS.head) == -1
+    assert store(redis, *more) == "it lives here"
+
+
+def commit_at(redis, here, *groups):
+    prev, *results = run(redis, scripts.commit(CHANNEL, NOW, groups, here))
+    return int(prev), [result.decode().split(" ") for result in results]
+
+
+def test_pages_that_are_not_stored(redis):
+    """Without a first one; of a move that a later one has overtaken; late ones are ignored; where the channel lives."""
+    ban = scripts.Stored(KEYS.bans, "hash", 0, [b"7", b"new"], [])
+    late = scripts.Stored(KEYS.bans, "hash", 0, [b"7", b"late"], [])
+    assert store(redis, ban) == "no such move was prepared: store its first page"
+    assert store(redis, ban, first=True, number=1) == ""
+    assert store(redis, ban, number=3) == ""
+    assert store(redis, late, number=2) == ""
+    assert store(redis, late, number=1, first=True) == ""
+    assert redis.hget(KEYS.bans, "7") == b"new"
+    assert store(redis, ban, first=True, move=LATER) == ""
+    assert store(redis, late) == f"another move, {LATER}, has begun"
+    assert store(redis, late, first=True) == "a later move has begun"
+    redis.hset(KEYS.head, "home", "main")
+    assert store(redis, late, first=True, here=HERE, move="1800000000001-a") == "it lives here"
+
+
+def test_an_aborted_copy(redis):
+    """Goes, but not where the channel lives."""
+    store(redis, scripts.Stored(KEYS.bans, "hash", 0, [b"7", b"x"], []), first=True)
+    assert step(redis, "abort", here=AWAY) == b"main"
+    assert head(redis) == {"home": "main"}
+    assert not redis.exists(KEYS.bans)
+    assert step(redis, "settle", here=AWAY) == b"main"
+
+
+def test_settling_where_all_was_lost(redis):
+    """Nothing is stored: the old home's word counts, and the log begins anew above all its numbers."""
+    assert step(redis, "settle", here=AWAY) == ""
+    assert head(redis)["home"] == "event " + MOVE
+    assert commit_at(redis, AWAY, group(1, plain(), version=""))[1][0][0] == "N"
+
+
+def test_limits_rise(redis):
+    """To what was taken elsewhere, and never fall."""
+    run(redis, scripts.raise_limit("bob", 15, 60_000, 0))
+    run(redis, scripts.raise_limit("bob", 5, 60_000, 60_000))
+    assert redis.get(keys.limits("bob")) == b"15"
+    assert 0 < redis.pttl(keys.limits("bob")) <= 60_000
+    assert redis.exists(keys.lockout("bob"))
+
+
+def test_homes_in_the_directory(redis):
+    """A later move is not overwritten by an earlier one; the version changes with each change, and only then."""
+
+    def share(version=0):
+        return run(redis, scripts.share("main", b"entry", version))
+
+    version, clusters, homes = share()
+    assert (clusters[0], clusters[1].partition(b" ")[2], homes) == (b"main", b"entry", [])
+    assert int(version) > 0
+    assert share()[0] == version
+    assert run(redis, scripts.set_home(CHANNEL, "event " + LATER, LATER, by_name=False)) == 1
+    assert run(redis, scripts.set_home(CHANNEL, "group " + MOVE, MOVE, by_name=False)) == 0
+    assert run(redis, scripts.set_home(CHANNEL, "main " + MOVE, MOVE, by_name=True)) == 0
+    assert run(redis, scripts.set_home(CHANNEL, "event " + LATER, LATER, by_name=False)) == 0
+    second, _, homes = share(int(version))
+    assert (int(second) > int(version), homes) == (True, [CHANNEL.encode(), ("event " + LATER).encode()])
+    assert share(int(second))[2] == []
+    assert run(redis, scripts.set_home(CHANNEL, "main 1800000000001-a", "1800000000001-a", by_name=True)) == 1
+    assert share(int(second))[2] == []
+    assert int(share()[0]) > int(second)
+
+
+def test_copied_accounts(redis):
+    """The newer side wins, tokens of both count, and only the authority's id is taken over."""
+    flat = {b"id": b"7", b"login": b"bob", b"display_name": b"Bob", b"version": b"5", b"token:a": b"1"}
+
+    def copy(authority=True, **changes):
+        fields = {**flat, **{name.encode(): value for name, value in changes.items()}}
+        pairs = [part for pair in fields.items() for part in pair]
+        return run(redis, scripts.copy_user("bob", pairs, authority=authority))
+
+    assert copy()[:3] == [b"7", b"bob", b"Bob"]
+    assert copy(version=b"4", display_name=b"Old")[2] == b"Bob"
+    assert copy(version=b"6", display_name=b"New", authority=False)[2] == b"New"
+    copy(**{"version": b"1", "token:b": b"2"})
+    assert redis.hmget(keys.user("bob"), "token:a", "token:b") == [b"1", b"2"]
+    assert copy(id=b"8", version=b"9", display_name=b"Other", authority=False)[2] == b"New"
+    assert copy(id=b"8", version=b"1", display_name=b"Other")[:3] == [b"8", b"bob", b"Other"]
+
+
+def test_an_order_is_told_to_its_run(redis):
+    """And forgotten with it."""
+    redis.hset(keys.ORDERS, "edge/e1", "5 100 1 30")
+    assert run(redis, scripts.directory(6000, "register", "edge/e1", 5, b"x"))[0] == b"5 100 1 30"
+    assert run(redis, scripts.directory(6000, "read"))[0] == b""
+    assert run(redis, scripts.directory(6000, "register", "edge/e1", 6, b"x"))[0] == b""
+    assert not redis.exists(keys.ORDERS)
 
 
 def test_slots():

@@ -24,7 +24,7 @@ import grpc
 from common import config, rpc
 from common.pb import chat_pb2, clue_pb2, exchange_pb2, exchange_pb2_grpc
 from edge.config import EdgeConfig
-from exchange.config import Config as ExchangeConfig
+from exchange.config import ExchangeConfig
 from tests.support.irc import Door
 from tests.support.log_clue import LogClue
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -64,7 +65,7 @@ class Clue:
         self.grpc_channel = rpc.channel(address)
         self.stub = clue_pb2_grpc.ClueStub(self.grpc_channel)  # type: ignore[no-untyped-call]
         self.control = clue_pb2_grpc.ControlStub(self.grpc_channel)  # type: ignore[no-untyped-call]
-        self._edge_run = edge_run
+        self.edge_run = edge_run
         self._batches = itertools.count(1)
 
     async def login(self, *nicks: str) -> list[int]:
@@ -81,7 +82,7 @@ class Clue:
     ) -> clue_pb2.SubmitRequest:
         """`channels`: for each, user id, login and text. Without a number: the next one of this clue's own edge."""
         return clue_pb2.SubmitRequest(
-            edge_run=edge_run or self._edge_run,
+            edge_run=edge_run or self.edge_run,
             batch=number or next(self._batches),
             attempt=attempt,
             lane=lane(next(iter(channels))),
@@ -136,6 +137,132 @@ async def clues(count: int, redis: list[str], exchange_address: str, **settings:
             stack.push_async_callback(clue.grpc_channel.close)
             started.append(clue)
         yield started
+
+
+class Cluster:
+    """Clues of one cluster, the exchange that they hand entries to, and their Redis servers' addresses."""
+
+    def __init__(self, name: str, clues: list[Clue], taking: KeepingExchange, redis: list[str]) -> None:
+        self.name = name
+        self.clues = clues
+        self.taking = taking
+        self.redis = redis
+
+    @property
+    def clue(self) -> Clue:
+        return self.clues[0]
+
+
+@asynccontextmanager
+async def clusters(
+    directory: str, redis: dict[str, list[str]], *, count: int = 1, **settings: Any
+) -> AsyncIterator[list[Cluster]]:
+    """Clusters that share a directory, by name with their Redis servers; `count` clues each. The first one is the
+    default home. Given when all of them know each other.
+    """
+    async with AsyncExitStack() as stack:
+        started = []
+        for name, servers in redis.items():
+            taking, address = await stack.enter_async_context(exchange())
+            config = {"cluster": name, "directory": directory, "default_home": next(iter(redis)), **settings}
+            ours = await stack.enter_async_context(clues(count, servers, address, **config))
+            for clue in ours:
+                clue.edge_run = next(_runs)
+            started.append(Cluster(name, ours, taking, servers))
+        for cluster in started:
+            for clue in cluster.clues:
+                await directory_of(clue, lambda found: {one.name for one in found.clusters} >= redis.keys())
+        yield started
+
+
+async def directory_of(
+    clue: Clue, wanted: Callable[[clue_pb2.Directory], bool], within_s: float = 10.0
+) -> clue_pb2.Directory:
+    """What a clue knows, as soon as it is as wanted."""
+    async with asyncio.timeout(within_s):
+        while True:
+            found = await clue.operate("GetDirectory", clue_pb2.DirectoryRequest())
+            if wanted(found):
+                return found
+            await asyncio.sleep(0.02)
+
+
+_counter = itertools.count(1)
+_runs = itertools.count(1001)
+
+
+class Move:
+    """The mover's steps between two clues, one by one (ops/move.py does the same for operators)."""
+
+    def __init__(self, channel: str, old: Clue, new: Clue, origin: str, to: str, *, age_ms: int = 0) -> None:
+        self.channel, self.old, self.new, self.origin, self.to = channel, old, new, origin, to
+        self.token = f"{time.time_ns() // 1_000_000 - age_ms:013}-{next(_counter):08x}"
+        self.pages = 0
+        self.rounds = 0
+
+    def step(self, **more: Any) -> clue_pb2.MoveStep:
+        return clue_pb2.MoveStep(channel=self.channel, move=self.token, to=self.to, **more)
+
+    async def begin(self) -> clue_pb2.MoveReply:
+        return await self.old.operate("BeginMove", self.step())
+
+    async def copy(self) -> int:
+        """All that there is; returns how many pieces."""
+        return await self._carry(changes=False)
+
+    async def changes(self) -> int:
+        self.rounds += 1
+        return await self._carry(changes=True)
+
+    async def freeze(self, freeze_ms: int = 1500) -> clue_pb2.MoveReply:
+        return await self.old.operate("FreezeChannel", self.step(freeze_ms=freeze_ms))
+
+    async def switch(self) -> clue_pb2.MoveReply:
+        return await self.old.operate("SwitchChannel", self.step())
+
+    async def abort(self) -> clue_pb2.MoveReply:
+        return await self.old.operate("AbortMove", self.step())
+
+    async def settle(self) -> clue_pb2.SettleReply:
+        return await self.new.stub.Settle(clue_pb2.SettleRequest(channel=self.channel, move=self.token))
+
+    async def finish(self, redirect: str = "none") -> clue_pb2.MoveReply:
+        request = clue_pb2.FinishMoveRequest(channel=self.channel, move=self.token, redirect=redirect)
+        return await self.new.operate("FinishMove", request)
+
+    async def until(self, last: str) -> None:
+        """All steps up to this one: begin, copy, changes, freeze, last (changes), switch, settle, finish."""
+        for name in ("begin", "copy", "changes", "freeze", "last", "switch", "settle", "finish"):
+            await getattr(self, "changes" if name == "last" else name)()
+            if name == last:
+                return
+
+    async def all(self) -> None:
+        await self.until("finish")
+
+    async def read(self, *, changes: bool, cursor: str = "") -> clue_pb2.ChannelPage:
+        request = clue_pb2.ReadChannelRequest(
+            channel=self.channel, move=self.token, cursor=cursor, changes=changes, round=self.rounds
+        )
+        return await self.old.operate("ReadChannel", request)
+
+    async def store(self, page: clue_pb2.ChannelPage, *, first: bool = False, number: int = 0) -> clue_pb2.MoveReply:
+        request = clue_pb2.StoreChannelRequest(
+            channel=self.channel, move=self.token, first=first, page=page, number=number, **{"from": self.origin}
+        )
+        return await self.new.operate("StoreChannel", request)
+
+    async def _carry(self, *, changes: bool) -> int:
+        cursor, pieces = "", 0
+        while True:
+            page = await self.read(changes=changes, cursor=cursor)
+            assert not page.HasField("elsewhere")
+            self.pages += 1
+            await self.store(page, first=not changes and not cursor, number=self.pages)
+            pieces += len(page.pieces)
+            cursor = page.cursor
+            if not cursor:
+                return pieces
 
 
 async def decided(clue: Clue, request: clue_pb2.SubmitRequest, within_s: float = 10.0) -> list[clue_pb2.Verdict]:

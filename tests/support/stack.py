@@ -31,6 +31,7 @@ class RunningStack:
     ircs: str = ""
     wss: str = ""
     edges: dict[str, str] = field(default_factory=dict)
+    others: dict[str, dict[str, str]] = field(default_factory=dict)  # cluster: "irc", "ws", of all but the first
 
     def __post_init__(self) -> None:
         for part in self.ready.split()[1:]:
@@ -38,6 +39,9 @@ class RunningStack:
             if key == "edge":
                 name, _, address = value.partition("@")
                 self.edges[name] = address
+            elif "." in key:
+                kind, _, cluster = key.partition(".")
+                self.others.setdefault(cluster, {})[kind] = value
             else:
                 setattr(self, key, value)
 

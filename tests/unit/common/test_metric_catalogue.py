@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import re
 from pathlib import Path
 
 import pytest
@@ -56,12 +57,17 @@ def _group(function):
 
 @functools.cache
 def _of(service):
-    folders = [ROOT / service, ROOT / "common"] if service != "verify" else []
-    files = [file for folder in folders for file in sorted(folder.rglob("*.py")) if folder.name != "pb"]
     if service == "verify":
         return {(Kind.GAUGE, name) for name in _verify_names()}
-    skipped = {ROOT / "common" / "metrics.py"}
-    return {use for file in files if file not in skipped for use in _used(file.read_text("utf-8"))}
+    own = [file.read_text("utf-8") for file in sorted((ROOT / service).rglob("*.py"))]
+    shared = [file for file in (ROOT / "common").glob("*.py") if file.stem != "metrics" and _imported(file.stem, own)]
+    return {use for source in own + [file.read_text("utf-8") for file in shared] for use in _used(source)}
+
+
+def _imported(module, sources):
+    """Whether one of these has it from common."""
+    one_of_several = re.compile(rf"^from common import .*\b{module}\b", re.MULTILINE)
+    return any(f"common.{module} " in source or one_of_several.search(source) for source in sources)
 
 
 def _tables(service):

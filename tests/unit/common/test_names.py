@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from common.names import fold_channel, fold_login, is_anonymous
+from common.names import fold_channel, fold_login, instance_name, is_anonymous
 
 BAD = ["", "a b", "a-b", "a.b", "é", "\u212a", "a\n", "\nbob", "a\0", "a" * 26, "#", "##a", "a,b", "*", "１"]
 
@@ -36,3 +36,18 @@ def test_a_channel_begins_with_a_number_sign(text):
 def test_justinfan_with_digits_is_anonymous(login, anonymous):
     """Only "justinfan" with digits after it is (clients.md 4)."""
     assert is_anonymous(login) is anonymous
+
+
+@pytest.mark.parametrize(
+    ("instance", "cluster", "name"),
+    [
+        ("exchange-1", "main", "exchange-1"),
+        ("exchange-1", "", "exchange-1"),
+        ("exchange-1", "event", "event-exchange-1"),
+        ("event-exchange-1", "event", "event-exchange-1"),
+        ("main-exchange-1", "main", "main-exchange-1"),
+    ],
+)
+def test_services_of_other_clusters_are_told_apart(instance, cluster, name):
+    """By their cluster in front, unless it stands there already."""
+    assert instance_name(instance, cluster, "main") == name

@@ -36,7 +36,7 @@ class Context:
 @pytest.fixture
 async def link():
     return ExchangeLink(
-        ExchangeHello(instance="exchange-1", run=7), "127.0.0.1:9", EdgeHello(instance="edge-1", run=5), 0.0
+        ExchangeHello(instance="exchange-1", run=7), "127.0.0.1:9", EdgeHello(instance="edge-1", run=5), "main", 0.0
     )
 
 
@@ -103,5 +103,5 @@ async def test_heartbeats_come_when_there_is_no_news(link, context):
 
 async def test_without_a_link_an_announcement_is_done_at_once():
     """There is nobody to wait for."""
-    links = ExchangeLinks("edge-1", 5, Metrics(), Log())
-    await asyncio.wait_for(links.announce(["#a"]), 1)
+    links = ExchangeLinks("edge-1", "main", 5, Metrics(), Log())
+    await asyncio.wait_for(links.announce(["#a"], "main"), 1)

@@ -18,7 +18,7 @@ class Member:
         self.expelled = []
         self.closed = False
         self.session = SimpleNamespace(number=1, capabilities=Capability(0))
-        self.transport = SimpleNamespace(websocket=False, write=lambda data: None)
+        self.transport = SimpleNamespace(websocket=False, write=lambda data: None, stream=None)
 
     def expel(self, channel):
         self.expelled.append(channel)

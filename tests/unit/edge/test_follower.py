@@ -10,12 +10,14 @@ from common.log import Log
 from common.metrics import Metrics
 from common.pb import chat_pb2, clue_pb2
 from edge.follower import Bounds, Follower
+from edge.homes import Homes
 from tests.support.eventually import eventually
 
 
 class Link:
-    def __init__(self, instance="exchange-1", run=1):
+    def __init__(self, instance="exchange-1", run=1, cluster="main"):
         self.instance, self.run, self.remote = instance, run, f"{instance}@x"
+        self.cluster, self.name = cluster, instance
         self.last_heard = SystemClock().monotonic() + 3600.0
         self.up = True
 
@@ -28,6 +30,7 @@ class Links:
         self.confirming = True
         self.waiting = []
         self.wanted = set()
+        self.homes = {}  # as they were announced
 
     def attach(self, listener):
         self.listener = listener
@@ -35,8 +38,9 @@ class Links:
     def live(self):
         return self.links
 
-    def announce(self, channels):
+    def announce(self, channels, home):
         self.wanted.update(channels)
+        self.homes.update(dict.fromkeys(channels, home))
         future = asyncio.get_running_loop().create_future()
         if self.confirming:
             future.set_result(None)
@@ -63,6 +67,8 @@ class Clue:
         self.gate.set()
         self.replays = []
         self.compared = 0
+        self.asked = []  # for heads
+        self.hanging = set()  # channels whose heads do not come
 
     def commit(self, channel, n=1):
         log = self.log.setdefault(channel, [])
@@ -84,6 +90,9 @@ class Clue:
 
     async def heads(self, channels):
         self.compared += 1
+        self.asked.append(sorted(channels))
+        while not self.hanging.isdisjoint(channels):
+            await asyncio.sleep(0.01)
         return {
             name: (self.log[name][-1].seq if self.log.get(name) else 0) if self.known else None for name in channels
         }
@@ -93,10 +102,12 @@ class World:
     def __init__(self, **bounds):
         self.links, self.clue, self.metrics = Links(), Clue(), Metrics()
         self.out = []
+        self.homes = Homes("main")
         quick = {"tick": 0.02, "overtake": 0.02, "retry_first": 0.01, "retry_max": 0.02, "poll": 0.05, "confirm": 0.1}
         self.follower = Follower(
             self.links,
             self.clue,
+            self.homes,
             lambda channel, entries: self.out.extend((channel, seq) for seq, _ in entries),
             metrics=self.metrics,
             log=Log(),
@@ -346,7 +357,7 @@ async def test_a_missing_exchange_makes_the_edge_poll(world, links, missing):
             clue_pb2.Registration(service="exchange", instance="exchange-9", run=9, draining=True),
             clue_pb2.Registration(service="edge", instance="edge-1", run=4),
         ]
-        world.follower.directory(clue_pb2.Directory(services=exchanges, available=True))
+        world.follower.directory("main", clue_pb2.Directory(services=exchanges, available=True))
     await world.follower.open("#a")
     world.follower.begin("#a", 0)
     world.links.links = links
@@ -369,8 +380,8 @@ async def test_a_silent_exchange_is_missing(world):
 async def test_an_unreadable_directory_changes_nothing(world):
     """What was known stays expected."""
     listed = [clue_pb2.Registration(service="exchange", instance="exchange-5", run=1)]
-    world.follower.directory(clue_pb2.Directory(services=listed, available=True))
-    world.follower.directory(clue_pb2.Directory(available=False))
+    world.follower.directory("main", clue_pb2.Directory(services=listed, available=True))
+    world.follower.directory("main", clue_pb2.Directory(available=False))
     await eventually(lambda: world.follower.snapshot()["missing"] == ["exchange-5"])
 
 
@@ -408,3 +419,114 @@ async def test_what_left_the_log_is_counted_and_logged(world, caplog):
     assert world.count("follower.losses") == 1
     lost = next(record for record in caplog.records if record.getMessage() == "entries_lost")
     assert (lost.fields["channel"], lost.fields["after"], lost.fields["before"]) == ("#a", 0, 4)
+
+
+# -- several clusters -----------------------------------------------------------------------------------------------
+
+
+def listed(*instances):
+    services = [clue_pb2.Registration(service="exchange", instance=name, run=1) for name in instances]
+    return clue_pb2.Directory(services=services, available=True)
+
+
+def lives(world, channel, cluster, move="1700000000001-aaaaaaaa"):
+    world.homes.correct(channel, clue_pb2.Elsewhere(cluster=cluster, move=move))
+
+
+async def test_opening_waits_for_the_home_alone(world):
+    """Each channel's interest is announced for its home; what is opened together waits for all of theirs."""
+    lives(world, "#b", "event")
+    await world.follower.open_all(["#a", "#b", "@c"])
+    assert world.links.homes == {"#a": "main", "#b": "event", "@c": "main"}
+
+
+async def test_a_channel_that_moves_is_compared_with_its_new_log(world):
+    """What was published there before the links of the new home had confirmed is found in the log."""
+    await world.follower.open("#a")
+    world.follower.begin("#a", 0)
+    world.links.confirming = False
+    world.clue.commit("#a")
+    lives(world, "#a", "event")
+    world.follower.moved("#a")
+    assert world.links.homes["#a"] == "event"
+    await eventually(lambda: world.seqs("#a") == [1])
+    world.clue.commit("#a")
+    world.links.confirm()
+    await eventually(lambda: world.seqs("#a") == [1, 2])
+    assert world.count("follower.rehomed") == 1
+
+
+async def test_a_move_of_a_channel_that_nobody_follows_is_nothing(world):
+    """And one that is no news."""
+    lives(world, "#a", "event")
+    world.follower.moved("#a")
+    await world.follower.open("#b")
+    world.follower.homes_changed()
+    assert world.count("follower.rehomed") == 0
+
+
+async def test_only_channels_of_a_degraded_cluster_are_polled(world):
+    """The exchange of event is missing: its channel's log is read, that of main is not."""
+    world.follower.directory("main", listed("exchange-1"))
+    lives(world, "#b", "event")
+    for name in ("#a", "#b"):
+        await world.follower.open(name)
+        world.follower.begin(name, 0)
+    world.follower.directory("event", listed("exchange-1"))
+    await eventually(lambda: world.follower.missing == ("event-exchange-1",))
+    world.clue.asked.clear()
+    world.clue.commit("#b")
+    await eventually(lambda: world.seqs("#b") == [1])
+    world.clue.commit("#b")
+    await eventually(lambda: world.seqs("#b") == [1, 2])
+    assert {name for names in world.clue.asked for name in names} == {"#b"}
+    world.links.links.append(Link("exchange-1", 1, "event"))
+    await eventually(lambda: not world.follower.missing)
+
+
+async def test_links_of_a_cluster_concern_its_channels(world):
+    """One that comes up, goes down or drops: only what lives there is compared."""
+    lives(world, "#b", "event")
+    for name in ("#a", "#b"):
+        await world.follower.open(name)
+        world.follower.begin(name, 0)
+    event = Link("exchange-1", 1, "event")
+    listener = world.links.listener
+    for happens in (listener.on_up, lambda link: listener.on_dropped(link, 3), listener.on_down):
+        compared = world.clue.compared
+        happens(event)
+        await eventually(lambda compared=compared: world.clue.compared > compared)
+    assert {name for names in world.clue.asked for name in names} == {"#b"}
+
+
+async def test_a_clue_that_hangs_holds_up_its_own_channels_alone(world):
+    """Heads of event do not come: those of main are compared and repaired meanwhile."""
+    lives(world, "#b", "event")
+    for name in ("#a", "#b"):
+        await world.follower.open(name)
+        world.follower.begin(name, 0)
+    world.clue.hanging.add("#b")
+    world.links.listener.on_up(Link("exchange-1", 1, "event"))
+    await eventually(lambda: ["#b"] in world.clue.asked)
+    world.clue.commit("#a")
+    world.links.listener.on_up(Link())
+    await eventually(lambda: world.seqs("#a") == [1])
+
+
+async def test_a_cluster_that_never_linked_is_polled(world):
+    """This edge has just started, or that cluster is down: its channels are read from their logs."""
+    lives(world, "#b", "event")
+    await world.follower.open("#b")
+    world.follower.begin("#b", 0)
+    world.follower.expect_cluster("event")
+    await eventually(lambda: world.follower.missing == ("every exchange of event",))
+    world.clue.commit("#b")
+    await eventually(lambda: world.seqs("#b") == [1])
+
+
+async def test_a_cluster_that_has_left_is_not_missed(world):
+    """It is in the directory no more."""
+    world.follower.directory("event", listed("exchange-1"))
+    await eventually(lambda: world.follower.missing)
+    world.follower.forget_cluster("event")
+    assert world.follower.missing == ()

@@ -10,6 +10,7 @@ from common.metrics import Metrics
 from common.pb.chat_pb2 import Chatter, Entries, Entry, Line, Publication
 from common.pb.clue_pb2 import ReplayReply
 from edge import log_reader as module
+from edge.homes import Homes
 from edge.log_reader import LogReader, entries
 
 
@@ -44,7 +45,7 @@ class Clue:
 
 
 def reader(clue):
-    return LogReader(clue, Metrics(), Log())
+    return LogReader(clue, Homes("main"), Metrics(), Log())
 
 
 async def test_all_pages_are_read():
@@ -81,7 +82,7 @@ async def test_a_log_that_cannot_be_read_is_none(error):
     """Neither an exception nor an empty history; counted."""
     clue = Clue(c=2)
     clue.error, clue.available = error, False
-    logs = LogReader(clue, metrics := Metrics(), Log())
+    logs = LogReader(clue, Homes("main"), metrics := Metrics(), Log())
     assert await logs.read("#c") is None
     assert metrics.counters["history.failures"] == 1
 

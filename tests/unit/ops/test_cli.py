@@ -15,7 +15,12 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[object, st
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--clusters", "main,event"], "one `tallgrass up` runs one cluster so far"),
+        (["--clusters", "main,main"], "--clusters main,main: main is in it twice"),
+        (["--clusters", "main,prod"], "--clusters prod: a cluster is one of main, event, group, test"),
+        (["--promote", "members=9"], "cluster main cannot promote channels to event: clusters that share a directory"),
+        (["--clusters", "main,event", "--promote", "size=9"], "--promote size=9: give members=N,rate=N"),
+        (["--topology", "/nowhere.toml"], "--topology /nowhere.toml: No such file"),
+        (["--topology", "x", "--clusters", "main"], "leave out either it or --clusters"),
         (["--clusters", "prod"], "--clusters prod: a cluster is one of main, event, group, test"),
         (["--redis-shards", "1"], "--redis-shards 1: there are 2 to 32"),
         (["--edges", "0"], "--edges 0: one machine runs 1 to 32"),

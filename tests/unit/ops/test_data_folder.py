@@ -68,3 +68,31 @@ def test_the_log_of_an_earlier_run_is_set_aside(tmp_path: Path) -> None:
     folder.log("edge-1").write_text("earlier\n")
     assert not folder.log("edge-1").exists()
     assert (tmp_path / "logs" / "edge-1.log.old").read_text() == "earlier\n"
+
+
+def test_each_of_several_clusters_has_its_own_folder_and_logs_stay_together(tmp_path: Path) -> None:
+    folder = DataFolder(tmp_path)
+    folder.acquire()
+    event = folder.cluster("event")
+    event.require_made_for("event", 2)
+    assert event.control_token() != folder.cluster("main").control_token()
+    assert event.log("event-edge-1") == tmp_path / "logs" / "event-edge-1.log"
+    assert (tmp_path / "event" / "cluster.json").exists()
+
+
+def test_data_of_one_cluster_alone_is_not_taken_by_several(tmp_path: Path) -> None:
+    """And it is said how to move it."""
+    folder = DataFolder(tmp_path)
+    folder.require_made_for("main", 2)
+    folder.require_layout(["main"])
+    with pytest.raises(ConfigError, match=r"for the cluster main alone.*mkdir main && mv cluster\.json"):
+        folder.require_layout(["main", "event"])
+
+
+def test_data_of_several_clusters_is_not_taken_by_one(tmp_path: Path) -> None:
+    folder = DataFolder(tmp_path)
+    for name in ("main", "event"):
+        folder.cluster(name).require_made_for(name, 2)
+    folder.require_layout(["main", "event"])
+    with pytest.raises(ConfigError, match="--clusters event,main"):
+        folder.require_layout(["main"])

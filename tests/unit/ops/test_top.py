@@ -8,6 +8,7 @@ from rich.console import Console
 
 from common.errors import ConfigError
 from ops import top
+from ops.status import Channel
 from ops.top import Board, screen
 
 _SECOND = b"""\
@@ -80,3 +81,15 @@ def test_a_second_top_is_refused():
         address = "{}:{}".format(*first.getsockname())
         with pytest.raises(ConfigError, match="another `tallgrass top` shows this stack"):
             top._listen(address)
+
+
+def test_the_largest_channels_have_names_when_the_directory_tells():
+    """Members, rate and home of each; else members by rank."""
+    board = Board()
+    board.take(_SECOND + b"\ntallgrass.event.edge.edge-9.channels.largest.1.members:77|g", 10.0)
+    assert "77" in _shown(board, 10.0)
+    board.channels = [Channel("#tpp", 45_678, 99.5, "event"), Channel("#ann", 12, 0.0, "main")]
+    text = _shown(board, 10.0)
+    (row,) = [line for line in text.splitlines() if "#tpp" in line]
+    assert row.split() == ["#tpp", "45,678", "99.5", "event"]
+    assert "tallgrass event, main" in text

@@ -2,21 +2,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import count
+from typing import Any
 
 import pytest
 
 from common.errors import ConfigError
-from ops.topology import Options, Topology, plan
+from ops.haproxy import Homes
+from ops.topology import Options, Shared, Topology, plan
 
 
-def laid_out(options: Options, *, haproxy: bool = True) -> Topology:
+def laid_out(options: Options, *, haproxy: bool = True, **several: Any) -> Topology:
     inner = count(20_000)
 
     def public(port: int, option: str) -> int:
         return port or next(inner)
 
     return plan(
-        options, haproxy=haproxy, control_token="secret", inner_port=lambda: next(inner), public_port=public
+        options, haproxy=haproxy, control_token="secret", inner_port=lambda: next(inner), public_port=public, **several
     )
 
 
@@ -80,8 +82,29 @@ def test_no_port_is_used_twice() -> None:
     used += [clue.grpc_port for clue in stack.clues] + [exchange.grpc_port for exchange in stack.exchanges]
     used += [*stack.redis_ports]
     for edge in stack.edges:
-        used += [edge.irc_port, edge.http_port, edge.link_port, edge.irc_tls_port, edge.https_port]
-    assert len(used) == len(set(used)) == 6 + 2 + 2 + 3 + 4 * 5
+        used += [edge.irc_port, edge.http_port, edge.link_port, edge.irc_tls_port, edge.https_port, edge.agent_port]
+    assert len(used) == len(set(used)) == 6 + 2 + 2 + 3 + 4 * 6
+
+
+def test_a_cluster_alone_knows_nothing_of_others() -> None:
+    stack = laid_out(Options())
+    assert {(clue.directory, clue.clue_pool, clue.default_home, clue.inbox_home) for clue in stack.clues} == {("",) * 4}
+    assert {edge.instance for edge in stack.edges} == {"edge-1", "edge-2"}
+    assert stack.doors[0].homes is None
+
+
+def test_one_of_several_is_named_after_its_cluster_and_told_of_the_directory() -> None:
+    shared = Shared("127.0.0.1:9", ("main", "event", "group"))
+    stack = laid_out(Options(cluster="event"), prefix="event-", shared=shared)
+    assert [edge.instance for edge in stack.edges] == ["event-edge-1", "event-edge-2"]
+    (clue, _) = stack.clues
+    assert (clue.directory, clue.clue_pool) == ("127.0.0.1:9", stack.doors[0].clue.bind)
+    assert (clue.default_home, clue.inbox_home) == ("main", "group")
+    assert stack.doors[0].homes == Homes("event", ("main", "event", "group"), "main", "group")
+
+
+def test_without_a_group_cluster_the_first_one_has_the_rooms() -> None:
+    assert Shared("h:1", ("event", "main")).inbox_home == "event"
 
 
 def test_tls_is_on_the_usual_ports() -> None:
