@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 # spread likewise, since most plain IRC clients know no RECONNECT and come back when they are closed.
 ASKING = 0.8
 
-# An order is carried out so much later: HAProxy asks once a second what we take, and whoever it sends here before it has
-# heard "drain" is let in, and asked to go with the others. A tenth of those who left were refused without it [measured].
+# An order is carried out so much later: HAProxy asks once a second what we take, and whoever it sends here before it
+# has heard "drain" is let in, and asked to go with the others. Without, a tenth of them was refused [measured].
 HEARD_S = 1.5
 
 

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 from common.errors import TallgrassError
 from common.log import FORMS
-from ops import logs, status, top, verify
-from ops.control import Control, Target, find
+from common.pb import clue_pb2
+from ops import doctor, doorkeeper, drain, joining_edge, logs, mover, status, top, trace, verify
+from ops.control import Control, Target, at_home, find
 from ops.data_folder import DEFAULT, VARIABLE
 from ops.topology import CLUSTERS
 
@@ -35,8 +36,15 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tallgrass", description="Twitch-style chat. COMMAND --help tells more.")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    up = commands.add_parser("up", help="run a whole cluster on this machine until Ctrl-C")
-    up.add_argument("--clusters", default="main", metavar="NAME", help=f"{', '.join(CLUSTERS)} (default: main)")
+    up = commands.add_parser("up", help="run a whole cluster, or several, on this machine until Ctrl-C")
+    up.add_argument(
+        "--clusters", metavar="NAME,...", help=f"of {', '.join(CLUSTERS)} (default: main); other options are for each"
+    )
+    up.add_argument("--topology", metavar="FILE", help="TOML: clusters with settings of their own (docs/clusters.md)")
+    up.add_argument(
+        "--promote", metavar="members=N,rate=N,for=Ns,cool=Ns",
+        help="send a channel of the first cluster that stays so large to event, and back when it is calm",
+    )  # fmt: skip
     up.add_argument("--edges", type=int, metavar="N", help="default: 2, or 1 without HAProxy")
     up.add_argument("--clues", type=int, metavar="N", help="default: 2, or 1 without HAProxy")
     up.add_argument("--exchanges", type=int, metavar="N", help="default: 2, or 1 without HAProxy")
@@ -76,8 +84,14 @@ def _parser() -> argparse.ArgumentParser:
     _add_target(shown)
     shown.set_defaults(run=_status)
 
+    mover.add_parser(commands, _add_data)
+    drain.add_parser(commands, _add_target)
+    joining_edge.add_parser(commands, _add_data)
+    doorkeeper.add_parser(commands, _add_target)
     verify.add_parser(commands, _add_target)
+    doctor.add_parser(commands, _add_target)
     logs.add_parser(commands, _add_data)
+    trace.add_parser(commands, _add_data)
     top.add_parser(commands, _add_data)
     return parser
 
@@ -89,6 +103,7 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
 
 def _add_target(parser: argparse.ArgumentParser) -> None:
     _add_data(parser)
+    parser.add_argument("--cluster", default="", metavar="NAME", help="one of the local stack's")
     parser.add_argument("--control", default="", metavar="HOST:PORT", help="a clue of another machine's stack")
     parser.add_argument(
         "--control-token",
@@ -112,7 +127,9 @@ def _up(arguments: argparse.Namespace) -> None:
 
 
 def _target(arguments: argparse.Namespace) -> Target:
-    return find(data=arguments.data, control=arguments.control, token=arguments.control_token)
+    return find(
+        data=arguments.data, control=arguments.control, token=arguments.control_token, cluster=arguments.cluster
+    )
 
 
 def _user_add(arguments: argparse.Namespace) -> None:
@@ -122,9 +139,13 @@ def _user_add(arguments: argparse.Namespace) -> None:
 
 
 def _role(arguments: argparse.Namespace) -> None:
-    control = Control(_target(arguments))
-    reply = asyncio.run(control.set_role(arguments.channel, arguments.name, arguments.role))
+    reply = asyncio.run(_set_role(_target(arguments), arguments))
     print("done" if reply.changed else "it was so already")
+
+
+async def _set_role(target: Target, arguments: argparse.Namespace) -> clue_pb2.ChangeReply:
+    control = Control(await at_home(target, arguments.channel))
+    return await control.set_role(arguments.channel, arguments.name, arguments.role)
 
 
 def _status(arguments: argparse.Namespace) -> None:

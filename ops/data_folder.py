@@ -1,10 +1,13 @@
 """The data folder of a single-machine stack: who runs in it, what it was made for, and what other commands must know.
 
     lock           held by the running `tallgrass up`; its pid
+    stack.json     the running stack: addresses and processes
     cluster.json   what the data was made for, which may not change under it
     control-token  lets an operator's command in; for its owner's eyes only
-    stack.json     the running stack: addresses and processes
     logs/  redis-1/ ...  haproxy/  tls/
+
+With several clusters each has a folder of its own, main/ and event/ and so on, with cluster.json, control-token,
+redis-1/ ... and haproxy/ in it, and directory/ is that of the directory's Redis. Logs stay together.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import json
 import os
 import secrets
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +30,14 @@ _LOCK_WAIT_S = 0.5  # another command that looks whether a stack runs holds the 
 
 
 class DataFolder:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, logs: Path | None = None) -> None:
         self.path = path.absolute()
+        self._logs = logs or self.path / "logs"
         self._lock: int | None = None
+
+    def cluster(self, name: str) -> DataFolder:
+        """The part of one cluster of several."""
+        return DataFolder(self.folder(name), logs=self._logs)
 
     def acquire(self) -> None:
         """Make the folder and own it until this process ends. Raises ConfigError when another one does."""
@@ -62,6 +71,23 @@ class DataFolder:
         finally:
             os.close(lock)
 
+    def require_layout(self, clusters: Sequence[str]) -> None:
+        """Raises ConfigError when there is data of one cluster alone and several are to run, or the other way round."""
+        alone = self.path / "cluster.json"
+        several = sorted(path.parent.name for path in self.path.glob("*/cluster.json"))
+        if len(clusters) > 1 and alone.exists():
+            made = _made(alone).get("cluster")
+            raise ConfigError(
+                f"data folder {self.path} was made for the cluster {made} alone: use another folder with --data, or "
+                f"move its data where it belongs beside others: cd {self.path} && mkdir {made} && "
+                f"mv cluster.json control-token redis-* haproxy* {made}/"
+            )
+        if len(clusters) == 1 and several:
+            raise ConfigError(
+                f"data folder {self.path} was made for the clusters {', '.join(several)}: start them with "
+                f"--clusters {','.join(several)}, or use another folder with --data"
+            )
+
     def require_made_for(self, cluster: str, redis_shards: int) -> None:
         """Note what the data is made for, or compare.
 
@@ -72,10 +98,7 @@ class DataFolder:
         if not path.exists():
             _replace(path, json.dumps(wanted) + "\n")
             return
-        try:
-            made = json.loads(path.read_text("utf-8"))
-        except ValueError as error:
-            raise ConfigError(f"{path} cannot be read ({error}): restore it, it holds {wanted} or the like") from None
+        made = _made(path)
         if made != wanted:
             raise ConfigError(
                 f"data folder {self.path} was made for cluster {made.get('cluster')} with "
@@ -97,7 +120,7 @@ class DataFolder:
 
     def log(self, name: str) -> Path:
         """The log file of one process; what an earlier stack wrote there is moved to NAME.log.old."""
-        path = self.path / "logs" / f"{name}.log"
+        path = self._logs / f"{name}.log"
         if path.exists():
             path.replace(path.with_suffix(".log.old"))
         return path
@@ -125,6 +148,16 @@ class DataFolder:
 
     def remove_stack(self) -> None:
         (self.path / "stack.json").unlink(missing_ok=True)
+
+
+def _made(path: Path) -> dict[str, Any]:
+    try:
+        made: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise ConfigError(
+            f'{path} cannot be read ({error}): restore it, e.g. {{"cluster": "main", "redis_shards": 2}}'
+        ) from None
+    return made
 
 
 def _lock_within(file: int, seconds: float) -> bool:

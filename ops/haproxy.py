@@ -22,6 +22,7 @@ class Server:
 
     name: str
     address: str
+    agent: int = 0  # port of its agent-check, on the address' host; 0: it has none
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,20 @@ class Door:
 
     bind: str
     servers: tuple[Server, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Homes:
+    """Where channels live, as far as their names say; the doorkeeper (ops/doorkeeper.py) tells of the others."""
+
+    cluster: str                # this HAProxy's
+    clusters: tuple[str, ...]   # all that share the directory
+    default: str                # cluster of channels
+    rooms: str                  # cluster of temporary rooms
+
+    def pool(self, cluster: str) -> str:
+        """The backend with the edges of `cluster`."""
+        return "http_edges" if cluster == self.cluster else f"http_{cluster}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +57,7 @@ class Doors:
     exchange: Door
     ircs: Door | None = None   # None: no TLS
     https: Door | None = None
+    homes: Homes | None = None  # None: the cluster is alone
 
 
 def find() -> str | None:
@@ -66,23 +82,36 @@ def max_connections(hard_limit: int) -> int:
     return (files - _SPARE_FILES) // 2
 
 
-def configuration(doors: Doors, *, maxconn: int, stats_socket: str) -> str:
-    """The text of haproxy.cfg."""
+def configuration(doors: Doors, *, maxconn: int, stats_socket: str, homes_map: str = "") -> str:
+    """The text of haproxy.cfg. `homes_map`: path of the map that doors.homes needs; the file has to be there."""
     tls_sections = ""
     if doors.ircs and doors.https:
         tls_sections = _template("tls.cfg").substitute(
             ircs_bind=doors.ircs.bind,
-            ircs_servers=_lines(doors.ircs.servers, "track http_edges/{name}"),
+            ircs_servers=_edges(doors.ircs.servers, "track http_edges/{name}"),
             https_bind=doors.https.bind,
-            https_servers=_lines(doors.https.servers, "track http_edges/{name}"),
+            https_servers=_edges(doors.https.servers, "track http_edges/{name}"),
+        )
+    routes = pools = ""
+    if doors.homes:
+        homes = doors.homes
+        routes = _template("homes.cfg").substitute(
+            homes_map=homes_map, default_pool=homes.pool(homes.default), rooms_pool=homes.pool(homes.rooms)
+        )
+        pools = "".join(
+            _template("guests.cfg").substitute(pool=homes.pool(name), cluster=name)
+            for name in homes.clusters
+            if name != homes.cluster
         )
     return _template("haproxy.cfg").substitute(
         maxconn=maxconn,
         stats_socket=stats_socket,
         irc_bind=doors.irc.bind,
-        irc_servers=_lines(doors.irc.servers, "send-proxy track http_edges/{name}"),
+        irc_servers=_edges(doors.irc.servers, "send-proxy track http_edges/{name}"),
         http_bind=doors.http.bind,
-        http_servers=_lines(doors.http.servers),
+        http_routes=routes,
+        http_servers=_edges(doors.http.servers),
+        guest_pools=pools,
         tls_sections=tls_sections,
         clue_bind=doors.clue.bind,
         clue_servers=_lines(doors.clue.servers),
@@ -91,8 +120,30 @@ def configuration(doors: Doors, *, maxconn: int, stats_socket: str) -> str:
     )
 
 
+# Of every edge, static or added at run time. The agent answers a percentage of it: of 1, nothing would be left.
+EDGE_WEIGHT = "weight 100"
+AGENT = "agent-check agent-inter 1s"
+HEALTH = "check inter 1s fastinter 500ms downinter 500ms rise 1 fall 3"
+
+
 def _template(name: str) -> Template:
     return Template(resources.files("haproxy").joinpath(name).read_text("utf-8"))
+
+
+def _edges(servers: Iterable[Server], options: str = "") -> str:
+    return "\n".join(
+        " ".join(
+            part
+            for part in (
+                f"    server {s.name} {s.address}",
+                EDGE_WEIGHT,
+                f"{AGENT} agent-port {s.agent}" if s.agent else "",
+                options.format(name=s.name),
+            )
+            if part
+        )
+        for s in servers
+    )
 
 
 def _lines(servers: Iterable[Server], options: str = "") -> str:

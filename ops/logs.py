@@ -146,8 +146,9 @@ def _tails(folder: DataFolder, names: list[str]) -> list[Tail]:
 
 
 def _is(asked: str, name: str) -> bool:
-    """"clue" means clue-1 and clue-2."""
-    return name == asked or name.rpartition("-")[0] == asked
+    """"clue" means clue-1 and clue-2, and event-clue-1 where there are several clusters."""
+    kind = name.rpartition("-")[0]
+    return name == asked or kind == asked or kind.endswith(f"-{asked}")
 
 
 class _Printer:

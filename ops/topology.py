@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
 
 from clue.config import ClueConfig
 from common.errors import ConfigError
 from edge.config import EdgeConfig
-from exchange.config import Config as ExchangeConfig
-from ops.haproxy import Door, Doors, Server
+from exchange.config import ExchangeConfig
+from ops.haproxy import Door, Doors, Homes, Server
+from ops.promoter import Promotion
 
 CLUSTERS = ("main", "event", "group", "test")
+ALONE = "test"  # shares nothing with the others, not even the directory
+ROOMS = "group"  # the home of inboxes and temporary rooms, where it is one of the clusters
 _INNER = "127.0.0.1"  # what users need not reach listens there
 
 # The usual ports of IRC over TLS and of WebSocket over TLS, seen from the usual plain ones.
@@ -23,7 +27,7 @@ _HTTPS_AFTER_HTTP = 8443 - 8080
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What `tallgrass up` was asked for. None: the default for this machine."""
+    """What `tallgrass up` was asked for, for one cluster. None: the default for this machine."""
 
     cluster: str = "main"
     edges: int | None = None
@@ -40,6 +44,11 @@ class Options:
     log_format: str = "text"    # or "json"
     tls_cert: str = ""          # path; empty: no TLS
     tls_key: str = ""
+    # Settings of edge/config.py, clue/config.py and exchange/config.py that differ from their defaults, by name.
+    edge: Mapping[str, Any] = field(default_factory=dict)
+    clue: Mapping[str, Any] = field(default_factory=dict)
+    exchange: Mapping[str, Any] = field(default_factory=dict)
+    promotion: Promotion | None = None  # None: channels are moved by hand only
 
     def __post_init__(self) -> None:
         if self.cluster not in CLUSTERS:
@@ -68,8 +77,24 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
+class Shared:
+    """What a cluster has in common with others of this machine."""
+
+    directory: str              # HOST:PORT of the directory's Redis
+    clusters: tuple[str, ...]   # that share it, this one included; channels live on the first unless they were moved
+
+    @property
+    def default_home(self) -> str:
+        return self.clusters[0]
+
+    @property
+    def inbox_home(self) -> str:
+        return ROOMS if ROOMS in self.clusters else self.default_home
+
+
+@dataclass(frozen=True, slots=True)
 class Topology:
-    """One process per entry of redis_ports, clues, exchanges and edges, and one HAProxy per entry of doors."""
+    """One cluster: a process per entry of redis_ports, clues, exchanges and edges, an HAProxy per entry of doors."""
 
     options: Options
     redis_ports: tuple[int, ...]
@@ -82,21 +107,28 @@ class Topology:
     ircs: str                   # HOST:PORT; empty: no TLS
     wss: str
     control: str                # HOST:PORT of the Control service
+    prefix: str = ""            # of its processes' names: "event-" where there are several clusters
+    shared: Shared | None = None
 
 
 def plan(
     options: Options,
     *,
+    prefix: str = "",
+    shared: Shared | None = None,
     haproxy: bool,
     control_token: str,
     inner_port: Callable[[], int],
     public_port: Callable[[int, str], int],
 ) -> Topology:
-    """Lay the stack out. `inner_port()` gives a free port, `public_port(port, option)` checks one (0: finds one).
+    """Lay one cluster out. `inner_port()` gives a free port, `public_port(port, option)` checks one (0: finds one).
 
     Raises ConfigError when it cannot be done.
     """
     clue_count, exchange_count = _pool_sizes(options, haproxy)
+    homes = None
+    if shared and len(shared.clusters) > 1:
+        homes = Homes(options.cluster, shared.clusters, shared.default_home, shared.inbox_home)
     edge_count = options.edges or (2 if haproxy else 1)
 
     irc = public_port(options.irc_port, "--irc-port")
@@ -116,9 +148,9 @@ def plan(
     clue_pool, exchange_pool = ",".join(clue_pools), ",".join(exchange_pools)
 
     clues = tuple(
-        ClueConfig(
+        _tuned(options, "clue", ClueConfig(
             cluster=options.cluster,
-            instance=f"clue-{number}",
+            instance=f"{prefix}clue-{number}",
             grpc_host=_INNER,
             grpc_port=port,
             advertise_host=_INNER,
@@ -129,32 +161,37 @@ def plan(
             control_token=control_token,
             statsd=options.statsd,
             log_format=options.log_format,
-        )
+            directory=shared.directory if shared else "",
+            clue_pool=clue_pool if shared else "",
+            default_home=shared.default_home if shared else "",
+            inbox_home=shared.inbox_home if shared else "",
+        ))
         for number, port in enumerate(clue_ports, 1)
     )
     exchanges = tuple(
-        ExchangeConfig(
+        _tuned(options, "exchange", ExchangeConfig(
             cluster=options.cluster,
-            instance=f"exchange-{number}",
+            instance=f"{prefix}exchange-{number}",
             grpc_host=_INNER,
             grpc_port=port,
             advertise_host=_INNER,
             clue_address=clue_pool,
             statsd=options.statsd,
             log_format=options.log_format,
-        )
+        ))
         for number, port in enumerate(exchange_ports, 1)
     )
     # Users' ports are HAProxy's, or else the first edge's.
     public = (irc, http, ircs, https)
     edges = tuple(
-        EdgeConfig(
+        _tuned(options, "edge", EdgeConfig(
             cluster=options.cluster,
-            instance=f"edge-{number}",
+            instance=f"{prefix}edge-{number}",
             host=_INNER if haproxy else options.host,
             irc_port=ports[0],
             http_port=ports[1],
             link_port=inner_port(),
+            agent_port=inner_port(),
             irc_tls_port=ports[2],
             https_port=ports[3],
             tls_cert=options.tls_cert,
@@ -164,7 +201,7 @@ def plan(
             limits=options.limits,
             statsd=options.statsd,
             log_format=options.log_format,
-        )
+        ))
         for number in range(1, edge_count + 1)
         for ports in [
             public
@@ -186,6 +223,7 @@ def plan(
                 edges,
                 (clue_pools[number], clues),
                 (exchange_pools[number], exchanges),
+                homes,
             )
             for number in range(haproxies)
         ),
@@ -194,6 +232,8 @@ def plan(
         ircs=f"{shown}:{ircs}" if ircs else "",
         wss=f"wss://{shown}:{https}" if https else "",
         control=clue_pools[0],
+        prefix=prefix,
+        shared=shared,
     )
 
 
@@ -216,11 +256,13 @@ def _doors(
     edges: tuple[EdgeConfig, ...],
     clue: tuple[str, tuple[ClueConfig, ...]],
     exchange: tuple[str, tuple[ExchangeConfig, ...]],
+    homes: Homes | None,
 ) -> Doors:
     irc, http, ircs, https = public
 
     def door(port: int, port_of: Callable[[EdgeConfig], int]) -> Door:
-        return Door(f"{host}:{port}", tuple(Server(e.instance, f"{_INNER}:{port_of(e)}") for e in edges))
+        servers = (Server(e.instance, f"{_INNER}:{port_of(e)}", e.agent_port) for e in edges)
+        return Door(f"{host}:{port}", tuple(servers))
 
     def pool(bind: str, members: tuple[ClueConfig, ...] | tuple[ExchangeConfig, ...]) -> Door:
         return Door(bind, tuple(Server(m.instance, f"{_INNER}:{m.grpc_port}") for m in members))
@@ -232,7 +274,50 @@ def _doors(
         exchange=pool(*exchange),
         ircs=door(ircs, lambda edge: edge.irc_tls_port) if ircs else None,
         https=door(https, lambda edge: edge.https_port) if https else None,
+        homes=homes,
     )
+
+
+C = TypeVar("C", ClueConfig, ExchangeConfig, EdgeConfig)
+
+
+def _tuned(options: Options, service: str, settings: C) -> C:
+    """With the options' own settings of that service. Raises ConfigError naming the one that cannot be."""
+    tuning = getattr(options, service)
+    check_tuning(service, tuning)
+    return replace(settings, **tuning)
+
+
+def check_tuning(service: str, tuning: Mapping[str, Any]) -> None:
+    """Raises ConfigError when there is no such setting, or its value is of another kind."""
+    config = _CONFIGS[service]
+    hints = get_type_hints(config)
+    takes = sorted(hints.keys() - _DECIDED)
+    for name, value in tuning.items():
+        if name in _DECIDED and name in hints:
+            raise ConfigError(f"{service} setting {name} is decided by the stack: leave it out")
+        if name not in takes:
+            raise ConfigError(f"{service} has no setting {name!r}: it takes {', '.join(takes)}")
+        wanted = hints[name]
+        kinds = {bool: (bool,), int: (int,), float: (int, float), str: (str,)}.get(wanted, (list, tuple))
+        if not isinstance(value, kinds) or (isinstance(value, bool) and wanted is not bool):
+            raise ConfigError(f"{service} setting {name} = {value!r}: it takes {_KINDS.get(wanted, 'a list of texts')}")
+    try:
+        replace(config(**({"clue_address": "h:1"} if service == "exchange" else {})), **tuning)
+    except ConfigError as error:
+        raise ConfigError(f"{service} setting: {error}") from None
+
+
+_CONFIGS: dict[str, type[Any]] = {"edge": EdgeConfig, "clue": ClueConfig, "exchange": ExchangeConfig}
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+# By the stack itself: who is where, who asks whom, and what one option says for all.
+_DECIDED = frozenset({
+    "cluster", "instance", "host", "irc_port", "http_port", "link_host", "link_port", "irc_tls_port",
+    "https_port", "tls_cert", "tls_key", "agent_host", "agent_port", "advertise_host", "clue_address",
+    "limits", "statsd", "log_format", "grpc_host", "grpc_port", "redis_shards", "redis_sentinels",
+    "redis_cluster", "exchange_address", "auth", "control_token", "directory", "clue_pool", "default_home",
+    "inbox_home",
+})
 
 
 def _after(port: int, distance: int) -> int:

@@ -35,7 +35,7 @@ from common.pb import chat_pb2, clue_pb2, clue_pb2_grpc
 from common.sharding import lane
 from ops.canary import ANONYMOUS, Canary
 from ops.checker import Audit, Chain, Fate, audit, compare, percentile
-from ops.control import Control, Target, find
+from ops.control import Control, Target, at_home, find
 from ops.verify_report import EdgeReport, Report, as_json, as_text, send
 
 WELL, FAULTY, UNKNOWN = 0, 1, 2
@@ -101,7 +101,10 @@ def run(arguments: argparse.Namespace) -> None:
     """The command. Ends the process with the exit status above."""
     try:
         plan = _plan(arguments)
-        target = find(data=arguments.data, control=arguments.control, token=arguments.control_token)
+        target = find(
+            data=arguments.data, control=arguments.control, token=arguments.control_token, cluster=arguments.cluster
+        )
+        target = asyncio.run(at_home(target, plan.channel))
         say = (lambda text: None) if arguments.json else _say
         report = asyncio.run(Verification(target, plan, say).run())
         send(report, arguments.statsd, _cluster(target))
@@ -142,7 +145,10 @@ def _say(text: str) -> None:
 
 
 def _cluster(target: Target) -> str:
-    return str(target.stack["cluster"]) if target.stack else "remote"
+    if target.stack is None:
+        return "remote"
+    clusters = target.stack["clusters"]
+    return str(next(name for name, entry in clusters.items() if entry["control"] == target.address))
 
 
 class Verification:
@@ -206,7 +212,7 @@ class Verification:
         found = {s.instance: s.irc_address for s in directory.services if s.service == "edge"}
         if self._target.stack:
             # One that should be there and is not in the directory is a finding, not a reason to look away.
-            own = (s for s in self._target.stack["services"] if s["service"] == "edge")
+            own = (s for s in self._target.stack["services"] if s["service"] == "edge" and s["cluster"] in self._near())
             found = {**{s["name"]: s["addresses"]["irc"] for s in own}, **found}
         for name in self._plan.edges:
             if name not in found:
@@ -215,6 +221,15 @@ class Verification:
         if not found:
             raise ConfigError("no edge is in the directory: is one running?")
         return {name: found[name] for name in sorted(found) if not self._plan.edges or name in self._plan.edges}
+
+    def _near(self) -> set[str]:
+        """The local clusters whose edges serve the channel: of those that share a directory, all."""
+        assert self._target.stack is not None
+        clusters = self._target.stack["clusters"]
+        asked = {name for name, entry in clusters.items() if entry["control"] == self._target.address}
+        if any(clusters[name]["shared"] for name in asked):
+            return {name for name, entry in clusters.items() if entry["shared"]}
+        return asked
 
     async def _watch(self, view: _View) -> None:
         view.canary = Canary(view.address, ANONYMOUS, "", self._plan.channel, lambda message: self._seen(view, message))

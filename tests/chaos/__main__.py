@@ -1,4 +1,8 @@
-"""`python -m tests.chaos` (`make chaos`): the fault suite in its full form. Exit status 1: a promise was broken."""
+"""`python -m tests.chaos` (`make chaos`): the fault suite in its full form. Exit status 1: a promise was broken.
+
+`python -m tests.chaos moves` is the suite of two clusters and a channel that moves between them (tests/chaos/moves.py),
+`python -m tests.chaos drain` empties an edge under load (tests/chaos/drain.py).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from pathlib import Path
 
 import uvloop
 
-from tests.chaos import report, suite
+from tests.chaos import drain, moves, report, suite
 from tests.chaos.faults import FAULTS
 
 _DOCS = Path(__file__).resolve().parents[2] / "docs" / "faults.md"
@@ -20,6 +24,10 @@ _SECTIONS = ("figures", "memory")
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["moves"]:
+        moves.main(sys.argv[2:])
+    if sys.argv[1:2] == ["drain"]:
+        drain.main(sys.argv[2:])
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     form = suite.Form()
     parser.add_argument("--faults", default="all", metavar="NAME,...", help=", ".join(FAULTS))

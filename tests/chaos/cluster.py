@@ -21,8 +21,9 @@ _PAGE = os.sysconf("SC_PAGESIZE")
 class Cluster:
     """Ends only what it started: the supervisor, and by their ids the processes that stack.json lists as its own."""
 
-    def __init__(self, data: Path, **options: object) -> None:
+    def __init__(self, data: Path, *, program: tuple[str, ...] = ("tests.chaos.up",), **options: object) -> None:
         self.data = data
+        self._program = program
         self._options = options
         self._process: asyncio.subprocess.Process | None = None
         self._stopped: set[int] = set()
@@ -32,7 +33,7 @@ class Cluster:
         options = [f"--{name.replace('_', '-')}={value}" for name, value in self._options.items()]
         with open(self.data / "up.log", "ab") as log:  # noqa: ASYNC230
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "tests.chaos.up", f"--data={self.data}", *options,
+                sys.executable, "-m", *self._program, f"--data={self.data}", *options,
                 cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=log, stdin=asyncio.subprocess.DEVNULL,
             )  # fmt: skip
         assert self._process.stdout is not None
@@ -69,8 +70,9 @@ class Cluster:
     def pid(self, name: str) -> int | None:
         return self.entry(name)["pid"]
 
-    def token(self) -> str:
-        return (self.data / "control-token").read_text().strip()
+    def token(self, cluster: str = "") -> str:
+        entry = self.facts()["clusters"]
+        return Path(entry[cluster or next(iter(entry))]["control_token_file"]).read_text().strip()
 
     def memory_kib(self) -> dict[str, tuple[int, int]]:
         """Per process: its id and its resident memory."""
@@ -128,7 +130,7 @@ class Cluster:
         addresses = entry["addresses"]
         probe = {
             "edge": lambda: probes.http(f"http://{addresses['http']}/readyz"),
-            "clue": lambda: probes.clue(addresses["grpc"], self.token()),
+            "clue": lambda: probes.clue(addresses["grpc"], self.token(entry["cluster"])),
             "exchange": lambda: probes.exchange(addresses["grpc"], len(self.names("edge"))),
             "haproxy": lambda: probes.http(f"http://{addresses['http']}/readyz"),
             "redis": lambda: probes.redis(int(addresses["redis"].rpartition(":")[2])),

@@ -17,7 +17,7 @@ from typing import Any
 from clue.config import ClueConfig
 from common import config
 from edge.config import EdgeConfig
-from exchange.config import Config as ExchangeConfig
+from exchange.config import ExchangeConfig
 from ops import probes
 from tests.support.ports import free_port
 

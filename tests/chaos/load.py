@@ -65,6 +65,8 @@ class Connection(asyncio.Protocol):
         self.whole = False               # it was in the channel when the present count began
         self.leaving = False             # the edge said RECONNECT
         self.closed = False
+        self.heard_at = 0.0              # when a message came last
+        self.longest_gap = 0.0           # between two messages, since `Load.watch_gaps`
         self.waiting = 0                 # number of the message without an answer; 0: none
         self.decided = asyncio.Event()   # it is in, or it has ended
         self.transport: asyncio.Transport | None = None
@@ -78,19 +80,27 @@ class Connection(asyncio.Protocol):
         transport.write(capabilities + words.encode())
 
     def data_received(self, data: bytes) -> None:
-        lines = (self._rest + data).split(b"\r\n")
-        self._rest = lines.pop()
+        """Messages are found in one search of all that has come: two thousand members hear 200,000 a second."""
+        data = self._rest + data
+        end = data.rfind(b"\r\n") + 2
+        if end < 2:
+            self._rest = data
+            return
+        self._rest = data[end:]
+        whole = data[:end]
         ledger = self.load.ledger
-        search, last_seen, append = ledger.pattern.search, ledger.last_seen, self.seen.append
+        numbers = [int(number) for number in ledger.pattern.findall(whole)]
         now = time.monotonic()
-        for line in lines:
-            found = search(line)
-            if found is not None:
-                number = int(found[1])
-                append(number)
-                last_seen[number] = now
-            else:
-                self._other(line, now)
+        if numbers:
+            self.seen.extend(numbers)
+            ledger.last_seen.update(dict.fromkeys(numbers, now))
+            self.longest_gap = max(self.longest_gap, now - self.heard_at)
+            self.heard_at = now
+        if whole.count(b"\r\n") != len(numbers):
+            search = ledger.pattern.search
+            for line in whole.split(b"\r\n"):
+                if line and search(line) is None:
+                    self._other(line, now)
 
     def connection_lost(self, error) -> None:
         self.closed = True
@@ -260,6 +270,18 @@ class Load:
         if self._talking is not None:
             self._talking.cancel()
             await asyncio.gather(self._talking, return_exceptions=True)
+
+    def watch_gaps(self) -> None:
+        """From now on: the longest time that each connection hears nothing."""
+        now = time.monotonic()
+        for seat in self.seats:
+            if seat.connection is not None:
+                seat.connection.heard_at = now
+                seat.connection.longest_gap = 0.0
+
+    def gaps(self) -> list[float]:
+        """Seconds, of each connection."""
+        return [seat.connection.longest_gap for seat in self.seats if seat.connection is not None]
 
     async def leave(self) -> None:
         self.over = True

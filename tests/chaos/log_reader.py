@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 
 import grpc
 
@@ -12,12 +13,14 @@ from common.pb import chat_pb2, clue_pb2, clue_pb2_grpc
 from common.sharding import lane
 from ops.checker import Chain
 
-_PERIOD_S = 1.0
+_PERIOD_S = 0.5
 _CALL_S = 1.5
 
 
 class LogReader:
-    def __init__(self, addresses: list[str], channels: list[str], text: str) -> None:
+    def __init__(self, addresses: list[str], channels: list[str], text: str, *, call_s: float = _CALL_S) -> None:
+        """`addresses`: of clues, of all clusters where the channels may live."""
+        self._call_s = call_s
         self._links = [rpc.channel(address) for address in addresses]
         self._stubs = [clue_pb2_grpc.ClueStub(link) for link in self._links]
         self._number = re.compile(re.escape(text) + r"(\d+) ")
@@ -27,6 +30,7 @@ class LogReader:
         self.failed_reads = 0
         self._task: asyncio.Task | None = None
         self._turn = 0
+        self._read_at = dict.fromkeys(channels, time.monotonic())  # when we last read to somewhere
 
     def forget(self) -> None:
         """Places stay, contents go."""
@@ -57,6 +61,7 @@ class LogReader:
 
     async def _read(self, channel: str) -> bool:
         chain = self.chains[channel]
+        elsewhere = 0
         while True:
             # Asked of each clue in turn: one of them may be the one that is hurt.
             self._turn += 1
@@ -64,15 +69,21 @@ class LogReader:
             request = clue_pb2.ReplayRequest(channel=channel, after_seq=chain.last)
             begun = chain.last
             try:
-                reply = await stub.Replay(request, timeout=_CALL_S, metadata=rpc.lane_metadata(lane(channel)))
+                reply = await stub.Replay(request, timeout=self._call_s, metadata=rpc.lane_metadata(lane(channel)))
             except grpc.aio.AioRpcError:
                 self.failed_reads += 1
                 return False
             if not reply.available:
                 self.failed_reads += 1
                 return False
+            if reply.elsewhere.cluster:
+                elsewhere += 1
+                if elsewhere >= 2 * len(self._stubs):
+                    return False  # on its way: nobody has it at this moment
+                continue
             if chain.last != begun:
                 continue  # another reader of ours was faster
+            gaps = chain.gaps
             for entry in chat_pb2.Entries.FromString(reply.entries).entry:
                 publication = chat_pb2.Publication.FromString(entry.publication)
                 found = self._number.search(publication.line.text)
@@ -80,5 +91,10 @@ class LogReader:
                     number = int(found[1])
                     self.logs[channel].append(number)
                     self.ids[number] = publication.id.encode()
+            now = time.monotonic()
+            if chain.gaps > gaps:
+                behind = now - self._read_at[channel]
+                print(f"the log of {channel} was cut after {begun}: {behind:.1f} s since we read it")
+            self._read_at[channel] = now
             if not reply.more:
                 return True

@@ -24,7 +24,7 @@ from common import lifecycle
 from ops import haproxy
 from ops.data_folder import DataFolder
 from ops.ports import free_port
-from ops.stack import Stack
+from ops.stack import Part, Stack
 from ops.topology import Options, Topology, plan
 
 PROXIED_HOST = "127.0.0.3"
@@ -154,8 +154,8 @@ async def _run(arguments: argparse.Namespace) -> None:
     folder.acquire()
     folder.require_made_for("main", arguments.redis_shards)
     topology = _topology(arguments, folder)
-    stack = Stack(topology, folder, haproxy_path=haproxy.find(), say=_say)
-    exchange = stack._exchanges[0]
+    stack = Stack([Part(topology, folder)], folder, haproxy_path=haproxy.find(), say=_say)
+    exchange = stack.clusters[0].exchanges[0]
     proxy = LinkProxy(lambda: exchange.pid, folder.path / CUT_FILE)
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGUSR1, proxy.cut)

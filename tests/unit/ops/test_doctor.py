@@ -1,5 +1,5 @@
-"""The doctor's parts that need no stack: which clusters there are, what a line of Redis says, and what the checks make of
-facts that are hard to cause. Faults that can be caused are in tests/system/test_doctor.py.
+"""The doctor's parts that need no stack: which clusters there are, what a line of Redis says, and what the checks make
+of facts that are hard to cause. Faults that can be caused are in tests/system/test_doctor.py.
 """
 
 from __future__ import annotations
@@ -11,10 +11,23 @@ from typing import Any
 
 import pytest
 
+from common.errors import ConfigError
 from ops import doctor, doctor_checks
 from ops.control import Target
 from ops.doctor_checks import Level, examine
-from ops.doctor_facts import Certificate, Clue, Connection, Edge, Exchange, Facts, Haproxy, Link, Redis, connection, places
+from ops.doctor_facts import (
+    Certificate,
+    Clue,
+    Connection,
+    Edge,
+    Exchange,
+    Facts,
+    Haproxy,
+    Link,
+    Redis,
+    connection,
+    places,
+)
 
 STACK: dict[str, Any] = {
     "cluster": "main", "control": "127.0.0.1:1", "haproxy_socket": "/first.sock", "statsd": "h:8125", "top": "h:9",
@@ -183,5 +196,5 @@ def test_every_check_says_what_it_looked_at_when_all_is_well():
 
 
 def test_a_tokens_file_that_may_not_be_read(tmp_path):
-    with pytest.raises(Exception, match="only who started the stack may read it"):
+    with pytest.raises(ConfigError, match="only who started the stack may read it"):
         doctor._token(str(Path(tmp_path) / "none"))
