@@ -15,10 +15,12 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common import metric_catalogue
+from common import lifecycle, metric_catalogue
 from common.errors import ConfigError
 from common.metric_catalogue import Kind
+from ops.control import Target, find
 from ops.data_folder import DataFolder
+from ops.status import Channel, largest
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 _COUNTED_S = 1.5  # a counter that was not sent for so long stands still: services send once a second
 _GONE_S = 4.0  # an instance that was not heard for so long is gone
 _ONCE_S = 2.5
+_CHANNELS = 8
+_ASK_S = 2.0  # between two looks into the directory, which is as often as edges tell it
 
 
 class Board:
@@ -34,7 +38,8 @@ class Board:
     def __init__(self) -> None:
         self._values: dict[tuple[str, str], dict[str, tuple[float, bool, float]]] = {}  # value, is a counter, when
         self._heard: dict[tuple[str, str], float] = {}
-        self.cluster = ""
+        self.clusters: set[str] = set()
+        self.channels: Sequence[Channel] = ()  # the largest, as the directories tell; who reads them sets them
 
     def take(self, datagram: bytes, now: float) -> None:
         """Lines NAME:VALUE|c or |g; what is not ours is passed over."""
@@ -48,7 +53,8 @@ class Board:
                 number = float(value)
             except ValueError:
                 continue
-            _, self.cluster, service, instance, metric = parts
+            _, cluster, service, instance, metric = parts
+            self.clusters.add(cluster)
             self._heard[service, instance] = now
             self._values.setdefault((service, instance), {})[metric] = (number, kind == "c", now)
 
@@ -100,7 +106,7 @@ def screen(board: Board, now: float) -> RenderableType:
         return Text("waiting for the first second's metrics ...")
     sessions, channels = (board.total("edge", (metric,), now) for metric in ("sessions", "channels"))
     title = Text.assemble(
-        (f"tallgrass {board.cluster}", "bold"),
+        (f"tallgrass {', '.join(sorted(board.clusters))}", "bold"),
         f"  {time.strftime('%H:%M:%S')}  {sessions:,.0f} sessions, {channels:,.0f} channels on edges",
         ("" if len(heard) == 3 else f"  NOT HEARD: {', '.join({'edge', 'clue', 'exchange'} - set(heard))}", "bold red"),
     )
@@ -169,6 +175,7 @@ def _edges(board: Board, now: float) -> RenderableType:
             _number(get("links.up")),
             _bad(get("sessions.slow")),
             _bad(get("follower.oldest_hole_s")),
+            _number(get("agent.weight")),
         )
         for name in board.instances("edge", now)
         for get in [_of(board, "edge", name, now)]
@@ -185,11 +192,16 @@ def _edges(board: Board, now: float) -> RenderableType:
         "links",
         "slow",
         "hole s",
+        "weight %",
     )
     return _table("edge", columns, rows)
 
 
 def _channels(board: Board, now: float) -> RenderableType:
+    """By name where the directory tells; else their members by rank."""
+    if board.channels:
+        largest = [(one.name, f"{one.members:,}", f"{one.rate:.1f}", one.home) for one in board.channels[:_CHANNELS]]
+        return _table("largest channels", ("members", "lines/s", "home"), largest)
     ranks = board.places("edge", "channels.largest.", ".members", now)
     rows = []
     for name in board.instances("edge", now):
@@ -304,7 +316,8 @@ def _links(board: Board, now: float) -> RenderableType:
         for edge in edges:
             up = board.value("exchange", name, f"link.{edge}.up", now)
             queued = board.value("exchange", name, f"link.{edge}.queue_bytes", now) or 0.0
-            states.append("" if up is None else f"up, {queued / 1024:,.0f} KiB queued" if up else "[bold red]DOWN[/]")
+            state = f"{queued / 1024:,.0f} KiB queued" if queued >= 1024 else "up"
+            states.append("" if up is None else state if up else "[bold red]DOWN[/]")
         rows.append((name, *states))
     return _table("link", tuple(edges) or ("none",), rows)
 
@@ -363,8 +376,9 @@ def run(arguments: argparse.Namespace) -> None:
             "or with --metrics"
         )
     listener = _listen(stack["top"])
+    target = find(data=arguments.data, control="", token="")
     with listener:
-        asyncio.run(_watch(listener, folder, once=arguments.once or not sys.stdout.isatty()))
+        asyncio.run(_watch(listener, folder, target, once=arguments.once or not sys.stdout.isatty()))
 
 
 def _listen(address: str) -> socket.socket:
@@ -381,10 +395,7 @@ def _listen(address: str) -> socket.socket:
     return listener
 
 
-async def _watch(listener: socket.socket, folder: DataFolder, *, once: bool) -> None:
-    from rich.console import Console
-    from rich.live import Live
-
+async def _watch(listener: socket.socket, folder: DataFolder, target: Target, *, once: bool) -> None:
     loop = asyncio.get_running_loop()
     board = Board()
 
@@ -396,6 +407,22 @@ async def _watch(listener: socket.socket, folder: DataFolder, *, once: bool) -> 
             pass
 
     loop.add_reader(listener, read)
+    async with lifecycle.background(_name_channels(board, target)):
+        await _show(board, folder, once=once)
+
+
+async def _name_channels(board: Board, target: Target) -> None:
+    """Metrics have no names of channels: they are too many."""
+    while True:
+        board.channels = await largest(target)
+        await asyncio.sleep(_ASK_S)
+
+
+async def _show(board: Board, folder: DataFolder, *, once: bool) -> None:
+    from rich.console import Console
+    from rich.live import Live
+
+    loop = asyncio.get_running_loop()
     console = Console()
     if once:
         await asyncio.sleep(_ONCE_S)

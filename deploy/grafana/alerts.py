@@ -106,6 +106,16 @@ ALERTS = (
         "could not be read. Run it by hand, it says which.",
     ),
     Alert(
+        "directory-down",
+        "The clusters' shared directory does not answer",
+        _all(f"aliasByNode(offset(scale({path('clue', 'directory.up')}, -1), 1), 1, 3)"),
+        above=0,
+        for_s=30,
+        severity="ticket",
+        why="Chat goes on, and so do joins of known channels and logins of known users; moves and new accounts wait. "
+        "Half a minute leaves room for a restart. `tallgrass doctor` says from where it is not reached.",
+    ),
+    Alert(
         "certificate",
         "A TLS certificate is about to expire",
         _all(f"aliasByNode(scale({path('edge', 'tls.days_left')}, -1), 1, 3)"),

@@ -364,6 +364,33 @@ EDGE = Dashboard(
                     ),
                 ),
                 Panel(
+                    "HTTP API",
+                    "Requests, answers by status, calls to clue that failed; what clue made of who asked.",
+                    "ops",
+                    (
+                        *totals("edge", {"api.requests": "requests", "api.failures": "failed"}),
+                        by_place("edge", "api.answers.*", "answer"),
+                        by_place("clue", "requests.*", "caller"),
+                        total("clue", "users.unlisted", "users not listed"),
+                    ),
+                ),
+                Panel(
+                    "Time of an HTTP API request",
+                    "From its head to its answer.",
+                    "ms",
+                    (mean("edge", "api.ms"), worst("edge", "api.ms")),
+                ),
+                Panel(
+                    "Messages behind moderators",
+                    "Shown to moderators first; taken back before others saw them; let out early because too many were "
+                    "held.",
+                    "ops",
+                    totals(
+                        "edge",
+                        {"delay.held": "held", "delay.dropped": "taken back", "delay.overflows": "let out early"},
+                    ),
+                ),
+                Panel(
                     "History",
                     "Queries of users, reads of a log that served them, reads that failed.",
                     "ops",
@@ -410,6 +437,13 @@ EDGE = Dashboard(
                     "Expired in the queue; too many waiting.",
                     "ops",
                     totals("edge", {"submit.expired": "expired", "submit.refused_waiting": "too many waiting"}),
+                ),
+                Panel(
+                    "Followed messages",
+                    "Their ways are in the logs (`tallgrass trace`): one in a thousand, and those whose senders ask "
+                    "for it, a few a second.",
+                    "ops",
+                    totals("edge", {"traces": "followed", "traces.refused": "too many asked"}),
                 ),
                 Panel(
                     "Calls to clue: time",
@@ -1012,4 +1046,181 @@ LOAD = Dashboard(
     ),
 )
 
-DASHBOARDS = (OVERVIEW, EDGE, CLUE, DISTRIBUTION, LOAD)
+CLUSTERS = Dashboard(
+    "tallgrass-clusters",
+    "Tallgrass: Clusters & moves",
+    "Where channels live, channels that change their home, edges that serve other clusters, that come and that leave.",
+    (
+        Row(
+            "Homes",
+            (
+                Panel(
+                    "Away from home",
+                    "Channels that do not live where their name says, as each edge knows; those that an edge heard of "
+                    "before the directory told. The first differ for long: an edge does not reach clue.",
+                    "short",
+                    (gauge("edge", "homes.listed"), summed("edge", "homes.corrections", "known before the directory")),
+                ),
+                Panel(
+                    "Asked at the wrong place",
+                    "Answers of clues that a channel lives elsewhere, by call: a few after a move. Without end: an "
+                    "edge and a clue disagree.",
+                    "ops",
+                    (by_place("edge", "homes.elsewhere.*", "asked"), total("edge", "homes.settles", "settled")),
+                ),
+                Panel(
+                    "Followed to another home",
+                    "Channels whose edges read on at their new home.",
+                    "ops",
+                    (per_second("edge", "follower.rehomed"),),
+                ),
+            ),
+        ),
+        Row(
+            "The shared directory",
+            (
+                Panel(
+                    "There",
+                    "0: moves and new accounts wait, all else goes on.",
+                    "bool_on_off",
+                    (gauge("clue", "directory.up"),),
+                ),
+                Panel(
+                    "Listed homes",
+                    "Channels that do not live where their name says, as each clue knows.",
+                    "short",
+                    (gauge("clue", "homes"),),
+                ),
+                Panel(
+                    "Accounts",
+                    "Copied here; not found because the directory did not answer; told to it later.",
+                    "ops",
+                    totals(
+                        "clue",
+                        {
+                            "accounts.brought": "copied",
+                            "accounts.not_brought": "not answered",
+                            "accounts.pushed": "told",
+                        },
+                    ),
+                ),
+            ),
+        ),
+        Row(
+            "Moves",
+            (
+                Panel(
+                    "Steps that count",
+                    "Channels that left and that came, moves given up.",
+                    "ops",
+                    totals("clue", {"moves.away": "left", "moves.here": "came", "moves.aborted": "given up"}),
+                ),
+                Panel(
+                    "Messages that a move touched",
+                    "Those sent back to be sent to the new home; batches that waited for the last moment of a move.",
+                    "ops",
+                    totals("clue", {"moved": "sent back", "frozen": "waited"}),
+                ),
+                Panel(
+                    "To other clusters' logs",
+                    "Whispers, notices, raids: calls, those that failed, notices given up.",
+                    "ops",
+                    totals("clue", {"posts": "calls", "posts.failed": "failed", "posts.given_up": "given up"}),
+                ),
+                Panel(
+                    "Told to edges",
+                    "Moves that edges have read in the channels' logs.",
+                    "ops",
+                    (per_second("edge", "moves.told"),),
+                ),
+                Panel(
+                    "Messages sent on",
+                    "To the new home: those that were on their way. More than the moment's: see the wrong place above.",
+                    "ops",
+                    (per_second("edge", "moves.redirected"),),
+                ),
+                Panel(
+                    "Sessions asked to follow",
+                    "RECONNECT because of a move.",
+                    "ops",
+                    (per_second("edge", "moves.reconnects"),),
+                ),
+            ),
+        ),
+        Row(
+            "Guests",
+            (
+                Panel(
+                    "Clusters that deliver here",
+                    "Besides the edge's own.",
+                    "short",
+                    (gauge("edge", "guests.clusters"),),
+                ),
+                Panel(
+                    "Links by cluster",
+                    "1: an exchange of that cluster does not deliver to the edge; its channels are polled.",
+                    "bool_on_off",
+                    (gauge("edge", "cluster.*.degraded"),),
+                ),
+                Panel(
+                    "Registered as guest",
+                    "Calls to clues of other clusters, every 2 s each; and calls for a directory that failed.",
+                    "ops",
+                    (
+                        total("edge", "guests.registrations", "taken"),
+                        total("edge", "directory_failures", "failed, edges"),
+                        total("exchange", "directory_failures", "failed, exchanges"),
+                    ),
+                ),
+            ),
+        ),
+        Row(
+            "Edges that fill and that leave",
+            (
+                Panel(
+                    "Weight",
+                    "Of the share of new users that an idle edge would get, as HAProxy is told; 0: none.",
+                    "percent",
+                    (gauge("edge", "agent.weight"),),
+                ),
+                Panel(
+                    "Asked by HAProxy",
+                    "Agent-checks, one a second of each HAProxy. None: HAProxy does not know the edge.",
+                    "ops",
+                    (per_second("edge", "agent.checks"),),
+                ),
+                Panel(
+                    "Drains",
+                    "1: the edge takes no new users; and what operators ordered.",
+                    "short",
+                    (gauge("edge", "drain.active"), total("edge", "drain.orders", "orders")),
+                ),
+                Panel(
+                    "Sessions of drains",
+                    "Asked to reconnect; closed because they did not.",
+                    "ops",
+                    totals("edge", {"drain.asked": "asked", "drain.closed": "closed"}),
+                ),
+            ),
+        ),
+        Row(
+            "Temporary rooms",
+            (
+                Panel(
+                    "Asked for",
+                    "By outcome: created, exists (join it), refused, unavailable; and users let in.",
+                    "ops",
+                    (by_place("edge", "rooms.*", "rooms"), total("edge", "rooms.invited", "invited")),
+                ),
+                Panel(
+                    "Made and ended",
+                    "As clue counts them, by outcome.",
+                    "ops",
+                    (by_place("clue", "rooms.*", "rooms"), total("clue", "rooms.ended", "ended")),
+                ),
+            ),
+        ),
+    ),
+)
+
+DASHBOARDS = (OVERVIEW, EDGE, CLUE, DISTRIBUTION, CLUSTERS, LOAD)

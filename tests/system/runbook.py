@@ -30,7 +30,7 @@ from ops import logs
 from ops.ports import free_port
 from ops.selfsigned import ensure_pair
 from tests.support.irc import Client, Door
-from tests.support.load import talk
+from tests.support.load import read_nothing, talk
 from tests.support.stack import ROOT, RunningStack, environment, running_stack
 
 PICTURES = ROOT / "docs" / "runbook"
@@ -207,6 +207,12 @@ async def descriptors(scene: Scene) -> None:
         await asyncio.sleep(4)
 
 
+async def slow_reader(scene: Scene) -> None:
+    settings = scene.edge("edge-6")
+    async with scene.process(sys.executable, "-m", "edge", **settings, write_buffer="65536", slow_s="6"):
+        await read_nothing(f"127.0.0.1:{settings['irc_port']}", "#owner0", seconds=_FAULT_S + 5)
+
+
 async def clock_skew(scene: Scene) -> None:
     settings = scene.edge("edge-5")
     wrong = (f"LD_PRELOAD={_FAKETIME}", "FAKETIME=+5s", "FAKETIME_DONT_FAKE_MONOTONIC=1")
@@ -240,6 +246,7 @@ FAULTS: tuple[tuple[Fault, str, str | None], ...] = (  # the cause, and the pane
     (expired_tls, _EDGE, "TLS certificate"),
     (descriptors, _OVERVIEW, "Descriptors used"),
     (clock_skew, _OVERVIEW, "Clocks"),
+    (slow_reader, _OVERVIEW, "Skipped and repaired"),
 )
 
 

@@ -1,7 +1,8 @@
 """The real chain: a stack under load and faults, npm's statsd, carbon, graphite-web; every panel has data to show.
 
-One stack for all of the tests here: it runs for about a minute, in which a shard stalls, an exchange dies, a stranger
-visits Redis and users do what is refused.
+One stack of two clusters for all of the tests here: it runs for about a minute, in which a channel moves and comes
+back, an edge is emptied, a shard stalls, an exchange dies, a stranger visits Redis, somebody does not read and users do
+what is refused.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
+import aiohttp
 import pytest
 
 from common import metric_catalogue
@@ -26,8 +28,9 @@ from common.errors import ConfigError
 from deploy.grafana.alerts import ALERTS
 from deploy.grafana.dashboards import DASHBOARDS
 from ops import haproxy, instruments
+from tests.support.by_hand import edge
 from tests.support.irc import Client, Door
-from tests.support.load import talk
+from tests.support.load import read_nothing, talk
 from tests.support.stack import RunningStack, running_stack
 
 _LEAVES = ("rate", "count", "mean", "max", "count.rate", "count.count")
@@ -37,8 +40,8 @@ pytestmark = [
     pytest.mark.skipif(haproxy.find() is None, reason="haproxy is not installed"),
 ]
 
-LOAD_S = 50.0
-_EXCHANGES = ("exchange-1", "exchange-2")
+LOAD_S = 200.0
+_EXCHANGES = ("main-exchange-1", "main-exchange-2")
 STALL_S = 8.0  # longer than a sender waits for a verdict
 
 
@@ -48,6 +51,7 @@ class Measured:
 
     stack: RunningStack
     graphite: str
+    followed: str  # id of a message that its sender wanted to be followed
 
     def render(self, target: str) -> list[dict[str, Any]]:
         """What Graphite has of the whole run: [{"target", "datapoints": [[value, time], ...]}]."""
@@ -70,30 +74,80 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Measured]:
     except ConfigError as error:
         pytest.skip(str(error))
     data = tmp_path_factory.mktemp("instruments") / "data"
-    with running_stack(data, "--metrics", "--tls", "self") as stack:
+    with running_stack(data, "--clusters", "main,event", "--metrics", "--tls", "self") as stack:
         facts = json.loads((data / "stack.json").read_text())
-        measured = Measured(stack, facts["graphite"])
-        asyncio.run(_live(stack))
+        measured = Measured(stack, facts["graphite"], asyncio.run(_live(stack)))
         found = stack.run("verify", "#owner0", "--count", "10", "--rate", "10", "--statsd", facts["statsd"])
         assert "10 posted" in found.stdout, found.stdout + found.stderr
         _eventually(lambda: measured.highest("tallgrass.main.verify.*.*.missing") is not None)
         yield measured
 
 
-async def _live(stack: RunningStack) -> None:
+async def _live(stack: RunningStack) -> str:
+    """Returns the id of the message that is followed."""
     doors = [_door("tcp", stack.irc), _door("websocket", stack.ws.removeprefix("ws://"))]
     channels = [f"#owner{number}" for number in range(8)]
-    load = asyncio.create_task(talk(doors, channels, members=30, pause_s=0.5, seconds=LOAD_S))
+    load = asyncio.create_task(talk(doors, channels, members=30, pause_s=0.5, seconds=LOAD_S))  # longer than it takes
     await asyncio.sleep(5)  # the dashboards' ordinary life
     await _refused(doors[0])
-    exchange = stack.service("exchange-1")["pid"]
+    slow = asyncio.create_task(_slow_reader(stack))
+    followed = await _cluster_life(stack)
+    exchange = stack.service("main-exchange-1")["pid"]
     with _stranger(stack):  # clue looks for such every 5 s
         os.kill(exchange, signal.SIGSTOP)
         await asyncio.sleep(6)
         os.kill(exchange, signal.SIGKILL)  # the stack starts it again
-    await _stall(stack, ("redis-2",), STALL_S)
-    await _stall(stack, ("clue-1", "clue-2"), 4)
-    await load
+    await _stall(stack, ("main-redis-2",), STALL_S)
+    await _stall(stack, ("main-clue-1", "main-clue-2"), 4)
+    await slow
+    assert not load.done()
+    load.cancel()
+    await asyncio.gather(load, return_exceptions=True)
+    return followed
+
+
+async def _cluster_life(stack: RunningStack) -> str:
+    """A channel moves and comes back, an edge is emptied and takes users again, a room is made.
+
+    Returns the id of a message to the channel while it is away.
+    """
+    followed = ""
+    for words in (
+        ("move", "#owner1", "event", "--redirect", "clients", "--within", "1"),
+        ("drain", "event-edge-2", "--cluster", "event", "--within", "1"),
+        ("move", "#owner1", "main"),
+        ("drain", "event-edge-2", "--cluster", "event", "--back"),
+    ):
+        done = await asyncio.to_thread(stack.run, *words)
+        assert done.returncode == 0, (words, done.stdout + done.stderr)
+        followed = followed or await _follow_me(_door("tcp", stack.irc))
+        await asyncio.sleep(1)
+    wanted = {"login": "owner1", "name": "picnic"}
+    headers = {"Authorization": "Bearer any"}
+    async with aiohttp.ClientSession(headers=headers) as session:
+        address = stack.service("main-edge-1")["addresses"]["http"]
+        async with session.post(f"http://{address}/rooms", json=wanted) as answer:
+            assert answer.status == 201, await answer.text()
+        async with session.get(f"http://{address}/helix/users?login=owner1") as answer:
+            assert answer.status < 500, await answer.text()
+    return followed
+
+
+async def _follow_me(door: Door) -> str:
+    async with await Client.connect(door) as user:
+        await user.login("wanderer")
+        await user.join("#owner1")
+        await user.send("@+tallgrass/trace=1 PRIVMSG #owner1 :is it far?")
+        while "id" not in (told := await user.expect("USERSTATE")).tags:
+            pass
+        return told.tags["id"]
+
+
+async def _slow_reader(stack: RunningStack) -> None:
+    """A user who asks for more than it reads, at an edge where little may lie unread."""
+    statsd = json.loads((stack.data / "stack.json").read_text())["statsd"]
+    with edge("main-edge-9", stack.status()["control"], statsd=statsd, write_buffer="65536", slow_s="6") as entry:
+        await read_nothing(entry["addresses"]["irc"], "#owner0", seconds=12)
 
 
 async def _stall(stack: RunningStack, names: tuple[str, ...], seconds: float) -> None:
@@ -121,7 +175,7 @@ async def _refused(door: Door) -> None:
 
 def _stranger(stack: RunningStack) -> closing[socket.socket]:
     """A connection to our Redis by a service of another cluster."""
-    host, _, port = stack.service("redis-1")["addresses"]["redis"].rpartition(":")
+    host, _, port = stack.service("main-redis-1")["addresses"]["redis"].rpartition(":")
     visitor = socket.create_connection((host, int(port)), timeout=5)
     visitor.sendall(b"CLIENT SETNAME clue-9@test\r\n")
     return closing(visitor)
@@ -167,6 +221,13 @@ def test_every_target_of_every_panel_has_data(measured, page):
         ("sumSeries(tallgrass.main.edge.*.disconnects.quit.count)", 1),
         ("sumSeries(tallgrass.main.edge.*.broadcast.deliveries.rate)", 20),     # 30 members, two lines a second each
         ("tallgrass.main.edge.*.broadcast.delay_ms.max", 0.1),
+        ("tallgrass.main.edge.*.sessions.slow", 1),                              # the user who does not read
+        ("sumSeries(tallgrass.main.edge.*.broadcast.skipped.count)", 1),
+        ("sumSeries(tallgrass.main.edge.*.disconnects.slow_reader.count)", 1),
+        ("tallgrass.main.edge.*.homes.listed", 1),                               # the channel that moved
+        ("sumSeries(tallgrass.main.edge.*.moves.told.count)", 1),
+        ("tallgrass.event.edge.event-edge-2.drain.active", 1),
+        ("sumSeries(tallgrass.main.edge.*.rooms.created.count)", 1),
     ],
 )  # fmt: skip
 def test_a_fault_shows(measured, target, least):
@@ -178,9 +239,9 @@ def test_a_fault_shows(measured, target, least):
 
 def test_a_silent_exchange_is_seen_by_name(measured):
     """The panel names which exchange was not heard, and not the other one."""
-    silent_s = {name: measured.highest(f"tallgrass.main.edge.edge-1.link.{name}.silent_s") for name in _EXCHANGES}
-    assert silent_s["exchange-1"] > 3
-    assert silent_s["exchange-2"] < 3
+    silent_s = {name: measured.highest(f"tallgrass.main.edge.main-edge-1.link.{name}.silent_s") for name in _EXCHANGES}
+    assert silent_s["main-exchange-1"] > 3
+    assert silent_s["main-exchange-2"] < 3
 
 
 @pytest.mark.parametrize("alert", ["foreign-redis-connections", "link-down", "verdict-timeouts"])
@@ -216,18 +277,34 @@ def test_top_shows_the_stack(measured):
     """`tallgrass top`, into a pipe, prints one screen with every instance, shard and link; statsd passes metrics on."""
     shown = measured.stack.run("top", "--once")
     assert shown.returncode == 0, shown.stderr
-    for part in ("tallgrass main", "edge-1", "edge-2", "clue-2", "redis 1", "exchange-1", "up, 0 KiB queued"):
+    for part in ("tallgrass event, main", "main-edge-1", "event-edge-2", "main-clue-2", "redis 1", "main-exchange-1"):
         assert part in shown.stdout
+    assert "DOWN" not in shown.stdout
 
 
 def test_logs_are_merged_and_name_the_stranger(measured):
     """`tallgrass logs` shows all processes in one order; the faults are in it, with remote and cause."""
     shown = measured.stack.run("logs", "-n", "0")
     assert shown.returncode == 0, shown.stderr
-    for part in ("foreign_redis_connection remote=clue-9@test@", "exchange_silent remote=exchange-1@", "shard slow"):
+    for part in ("foreign_redis_connection remote=clue-9@test@", "exchange_silent remote=main-exchange-1@"):
         assert part in shown.stdout
+    assert "shard slow" in shown.stdout
     moments = [line[:12] for line in shown.stdout.splitlines() if line[2:3] == ":"]
     assert moments == sorted(moments)
+
+
+def test_a_message_is_followed_over_all_hops(measured):
+    """From main's edge to event, where its channel lives at that moment, and back to the edges of both."""
+    shown = measured.stack.run("trace", measured.followed)
+    assert shown.returncode == 0, shown.stderr
+    for part in (
+        "taken from the user wanderer", "decided; on its way to Redis", "in the log as", "queued for ",
+        "an exchange has it", "arrived from ", "written to ", "verdict: allowed",
+    ):  # fmt: skip
+        assert part in shown.stdout, shown.stdout
+    assert "event event-clue-" in shown.stdout
+    assert "main main-edge-" in shown.stdout
+    assert measured.followed in measured.stack.run("trace").stdout
 
 
 def test_a_picture_can_be_had(measured):

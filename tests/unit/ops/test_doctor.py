@@ -42,7 +42,9 @@ STACK: dict[str, Any] = {
             "control": "127.0.0.1:1", "control_token_file": "/main", "haproxy_socket": "/main.sock",
             "ircs": "127.0.0.1:6697", "wss": "wss://127.0.0.1:8443",
         },
-        "event": {"control": "127.0.0.1:2", "control_token_file": "/event", "haproxy_socket": "", "ircs": "", "wss": ""},
+        "event": {
+            "control": "127.0.0.1:2", "control_token_file": "/event", "haproxy_socket": "", "ircs": "", "wss": "",
+        },
     },
 }  # fmt: skip
 
@@ -133,7 +135,7 @@ def test_nothing_is_wrong_with_what_is_well():
             ),
             "redis durability", Level.BAD, "its last write to the append-only file failed",
         ),
-        (link(queue_bytes=2_000_000), "exchange links", Level.WARN, "exchange-1@h:5 to edge-1@h:9: 2,000,000 bytes wait"),
+        (link(queue_bytes=2_000_000), "exchange links", Level.WARN, "to edge-1@h:9: 2,000,000 bytes wait"),
         (link(silent_ms=4_000), "exchange links", Level.BAD, "the edge was last heard 4.0 s ago"),
         (link(up=False), "exchange links", Level.BAD, "no link: the exchange dials it in vain"),
         (edge(links={"exchange-1": 3.5}), "exchange links", Level.BAD, "edge-1@h:9: exchange-1 is silent for 3.5 s"),
