@@ -1,7 +1,8 @@
 """Self-clocking batches: one call under way, and what arrives meanwhile is the next batch.
 
-An idle batcher adds no delay, a busy one batches by itself, and order is kept (ARCHITECTURE 3.2). One with a `rest_s`
-begins no batch sooner than that after the one before: calls that cost more than what they carry become fewer.
+An idle batcher adds no delay, a busy one batches by itself, and order is kept (ARCHITECTURE 3.2). One with a `rest` begins
+no batch sooner after the one before than its most urgent item allows: calls that cost more than what they carry become
+fewer.
 Edges use one per lane towards clue; clue uses one per shard towards Redis and one per lane towards the exchanges.
 """
 
@@ -21,15 +22,21 @@ class Batcher(Generic[T, R]):
     future gets the result at its place, or the exception that `send` raised; 4. an idle batcher owns no task.
     """
 
-    __slots__ = ("_began", "_limit", "_loop", "_rest_s", "_send", "_task", "_waiting")
+    __slots__ = ("_began", "_due", "_limit", "_loop", "_rest", "_resting", "_send", "_task", "_waiting")
 
     def __init__(
-        self, send: Callable[[list[T]], Awaitable[Sequence[R]]], *, limit: int, rest_s: float = 0.0
+        self,
+        send: Callable[[list[T]], Awaitable[Sequence[R]]],
+        *,
+        limit: int,
+        rest: Callable[[T], float] | None = None,
     ) -> None:
+        """`rest(item)`: seconds that must have passed since the last batch began before one begins for this item."""
         self._send = send
         self._limit = limit
-        self._rest_s = rest_s
-        self._began = 0.0
+        self._rest = rest
+        self._resting: asyncio.Future[None] | None = None
+        self._began = self._due = 0.0
         self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
         self._task: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -50,6 +57,8 @@ class Batcher(Generic[T, R]):
         self._waiting.append((item, future))
         if self._task is None:
             self._task = self._loop.create_task(self._run())
+        elif self._resting is not None and self._rest is not None and self._began + self._rest(item) < self._due:
+            _wake(self._resting)
         return future
 
     def withdraw(self, which: Callable[[T], bool]) -> list[T]:
@@ -69,24 +78,29 @@ class Batcher(Generic[T, R]):
     async def _run(self) -> None:
         try:
             while self._waiting:
-                if self._rest_s and await self._rested():
+                if self._rest is not None and await self._rested(self._rest):
                     continue  # what waited may have been withdrawn
                 batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._limit))]
                 await self._send_one([item for item, _ in batch], [future for _, future in batch])
         finally:
             self._task = None
 
-    async def _rested(self) -> bool:
-        """Wait until a batch may begin; True: it took a while. A full batch need not wait."""
+    async def _rested(self, rest: Callable[[T], float]) -> bool:
+        """Wait until a batch may begin, or something changes; True: it took a while. A full batch need not wait."""
         assert self._loop is not None
         now = self._loop.time()
-        early = self._began + self._rest_s - now
-        if early > 0 and len(self._waiting) < self._limit:
-            await asyncio.sleep(early)
-            self._began = 0.0
-            return True
-        self._began = now
-        return False
+        due = self._due = self._began + min(rest(item) for item, _ in self._waiting)
+        if due <= now or len(self._waiting) >= self._limit:
+            self._began = now
+            return False
+        self._resting = self._loop.create_future()
+        timer = self._loop.call_at(due, _wake, self._resting)
+        try:
+            await self._resting
+        finally:
+            timer.cancel()
+            self._resting = None
+        return True
 
     async def _send_one(self, items: list[T], futures: list[asyncio.Future[R]]) -> None:
         try:
@@ -107,3 +121,8 @@ class Batcher(Generic[T, R]):
         for future, result in zip(futures, results, strict=True):
             if not future.done():
                 future.set_result(result)
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -46,9 +46,13 @@ class ClueClient:
 
     # -- what the rest of the edge asks -------------------------------------------------------------------------
 
-    def submit(self, channel: str, submission: clue_pb2.Submission) -> asyncio.Future[clue_pb2.Verdict]:
-        """Resolves with a verdict: ALLOWED, DENIED, or UNAVAILABLE when the outcome could not be learned."""
-        return self._submissions.put(channel, submission)
+    def submit(
+        self, channel: str, submission: clue_pb2.Submission, *, patient: bool = False
+    ) -> asyncio.Future[clue_pb2.Verdict]:
+        """Resolves with a verdict: ALLOWED, DENIED, or UNAVAILABLE when the outcome could not be learned. `patient`: it
+        may wait some milliseconds for others of its lane.
+        """
+        return self._submissions.put(channel, submission, patient=patient)
 
     def authenticate(self, nick: str, token: str) -> asyncio.Future[clue_pb2.LoginResult]:
         """Resolves with a result; UNAVAILABLE when no clue or shard answered in time."""

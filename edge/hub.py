@@ -223,6 +223,11 @@ class Channel:
         """Some members have the membership capability."""
         return any(variant & _MEMBERSHIP_BIT for variant in self.groups)
 
+    @property
+    def costly(self) -> bool:
+        """Its passes are worth gathering for."""
+        return self._cost_s > CHEAP_S
+
     def publish(self, publications: list[Publication]) -> None:
         self._pending.extend(publications)
         self._wake()
@@ -249,7 +254,7 @@ class Channel:
         hub = self._hub
         cost, bound, rested = self._cost_s, hub.coalesce_max_s, self._since - self._last_end
         begin = 0.0
-        if cost > CHEAP_S and rested < (gather := min(GATHER_S + cost, bound)):
+        if self.costly and rested < (gather := min(GATHER_S + cost, bound)):
             # One channel takes half of the core at the most, until its passes take longer than the bound.
             begin = max(self._since + gather, self._last_end + min(cost, bound))
         wait = begin - hub.loop.time()

@@ -126,7 +126,7 @@ async def test_a_batcher_with_a_rest_gathers_what_comes_meanwhile():
         sent.append(items)
         return items
 
-    batcher = Batcher(send, limit=10, rest_s=0.2)
+    batcher = Batcher(send, limit=10, rest=lambda item: 0.2)
     await batcher.put(1)
     second = batcher.put(2)
     for _ in range(5):
@@ -144,7 +144,7 @@ async def test_a_full_batch_does_not_rest():
         sent.append(items)
         return items
 
-    batcher = Batcher(send, limit=2, rest_s=60.0)
+    batcher = Batcher(send, limit=2, rest=lambda item: 60.0)
     await asyncio.gather(*(batcher.put(number) for number in range(4)))
     assert sent == [[0, 1], [2, 3]]
 
@@ -157,10 +157,28 @@ async def test_what_is_taken_back_during_a_rest_is_not_sent():
         sent.append(items)
         return items
 
-    batcher = Batcher(send, limit=10, rest_s=0.05)
+    batcher = Batcher(send, limit=10, rest=lambda item: 0.05)
     await batcher.put(1)
     batcher.put(2)
     await asyncio.sleep(0)
     assert batcher.withdraw(lambda item: item == 2) == [2]
     await batcher.close()
     assert sent == [[1]]
+
+
+async def test_an_urgent_item_ends_the_rest():
+    """It goes at once, and takes along what waits."""
+    sent = []
+
+    async def send(items):
+        sent.append(items)
+        return items
+
+    batcher = Batcher(send, limit=10, rest=lambda item: 60.0 if item < 10 else 0.0)
+    await batcher.put(1)
+    patient = batcher.put(2)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert sent == [[1]]
+    assert await asyncio.gather(patient, batcher.put(10)) == [2, 10]
+    assert sent == [[1], [2, 10]]

@@ -52,7 +52,7 @@ def test_one_in_every_is_followed():
 def test_none_is_followed_when_none_shall_be():
     """0 turns sampling off; a requested one is followed all the same."""
     made, _ = tracer(0)
-    # One id in 65,536 ends with the mark by chance: of 500, two do in one run of 30,000, and three in one of 13 million.
+    # One id in 65,536 ends with the mark by chance: three of 500 do in one run of 13 million.
     assert sum(is_traced(made.new_id(False)) for _ in range(500)) <= 2
     assert is_traced(made.new_id(True))
 
