@@ -1,8 +1,8 @@
 """Self-clocking batches: one call under way, and what arrives meanwhile is the next batch.
 
-An idle batcher adds no delay, a busy one batches by itself, and order is kept (ARCHITECTURE 3.2). One with a `rest` begins
-no batch sooner after the one before than its most urgent item allows: calls that cost more than what they carry become
-fewer.
+An idle batcher adds no delay, a busy one batches by itself, and order is kept (ARCHITECTURE 3.2). One with a `rest`
+begins no batch sooner after the one before than its most urgent item allows: calls that cost more than what they carry
+become fewer.
 Edges use one per lane towards clue; clue uses one per shard towards Redis and one per lane towards the exchanges.
 """
 
