@@ -360,9 +360,9 @@ class Connection:
     def _read_history(self, query: Query) -> None:
         self._s.logs.read(query.channel).add_done_callback(partial(self._history_read, query))
 
-    def _history_read(self, query: Query, task: asyncio.Task[History | None]) -> None:
-        if not self.closed and not task.cancelled():
-            history = task.result()
+    def _history_read(self, query: Query, reading: asyncio.Future[History | None]) -> None:
+        if not self.closed and not reading.cancelled():
+            history = reading.result()
             if history is not None and not self._s.delays.moderates(query.channel, self.session.login):
                 history = history.shown(time.time_ns() // 1_000_000)
             self._answer("history", partial(self.session.history, query, history))

@@ -1,18 +1,19 @@
-"""Reading a channel's whole log from clue, for those who catch up; what was read is kept for a moment.
+"""Reading a channel's whole log from clue, for those who catch up.
 
-Many come back at the same time and ask for the same channel: they share one reading. A log read a second ago is as
-good as one read now: what entered since is delivered to whoever is in the channel, as it always is.
+Many come back at the same time and ask for the same channel: they share one reading. It serves those alone who asked
+before it began: an older one lacks what entered between it and the asker's JOIN, which nobody delivers to the asker.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterator
+from functools import partial
 from typing import Protocol
 
 from google.protobuf.message import DecodeError
 
+from common.batcher import Batcher
 from common.errors import RemoteError
 from common.log import Log
 from common.metrics import Metrics
@@ -20,8 +21,8 @@ from common.pb import chat_pb2, clue_pb2
 from edge.history import History
 from edge.homes import Homes
 
-KEEP_S = 1.0
-KEEP_ENTRIES = 50_000  # of all channels together, at about 1 kB each
+REST_S = 0.2  # between the beginnings of two readings of a channel
+ASKERS = 1_000  # served by one reading
 READS = 8  # under way at once, of channels of one cluster
 _PAGES = 10  # a log of 1,000 entries is two or three; one that grows as fast as it is read has an end, too
 
@@ -51,27 +52,27 @@ async def entries(clue: Clue, channel: str) -> list[tuple[int, chat_pb2.Publicat
 
 
 class LogReader:
-    """Histories of channels, at most KEEP_S old."""
+    """Histories of channels, each as it was when it was asked for, or later."""
 
     def __init__(self, clue: Clue, homes: Homes, metrics: Metrics, log: Log) -> None:
         self._clue = clue
         self._homes = homes
         self._metrics = metrics
         self._log = log
-        self._reads: dict[str, asyncio.Task[History | None]] = {}  # under way, and done a moment ago
+        self._readers: dict[str, Batcher[None, History | None]] = {}  # of channels asked for a moment ago
         self._slots: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(READS))
 
-    def read(self, channel: str) -> asyncio.Task[History | None]:
+    def read(self, channel: str) -> asyncio.Future[History | None]:
         """Resolves with None when the log cannot be read now; never raises."""
         self._metrics.counters["history.queries"] += 1
-        task = self._reads.get(channel)
-        if task is None:
-            loop = asyncio.get_running_loop()
-            task = self._reads[channel] = loop.create_task(self._read(channel))
-            task.add_done_callback(lambda done: loop.call_later(KEEP_S, self._forget, channel, done))
-        return task
+        reader = self._readers.get(channel)
+        if reader is None:
+            reader = Batcher(partial(self._read, channel), limit=ASKERS, rest=lambda _: REST_S)
+            self._readers[channel] = reader
+        return reader.put(None)
 
-    async def _read(self, channel: str) -> History | None:
+    async def _read(self, channel: str, askers: list[None]) -> list[History | None]:
+        asyncio.get_running_loop().call_later(REST_S, self._forget, channel)
         async with self._slots[self._homes.of(channel)]:
             try:
                 history = History([publication for _, publication in await entries(self._clue, channel)])
@@ -80,26 +81,12 @@ class LogReader:
                 self._log.warning(
                     "history_failed", remote=error.remote, operation=error.operation, channel=channel, cause=error.cause
                 )
-                return None
+                return [None] * len(askers)
         self._metrics.count("history.reads")
-        self._make_room(len(history))
-        return history
+        return [history] * len(askers)
 
-    def _forget(self, channel: str, task: asyncio.Task[History | None]) -> None:
-        if self._reads.get(channel) is task:
-            del self._reads[channel]
-
-    def _make_room(self, wanted: int) -> None:
-        """Forget the oldest readings while all together are too large."""
-        kept = list(self._kept())
-        surplus = sum(size for _, size in kept) + wanted - KEEP_ENTRIES
-        for channel, size in kept:
-            if surplus <= 0:
-                break
-            del self._reads[channel]
-            surplus -= size
-
-    def _kept(self) -> Iterator[tuple[str, int]]:
-        for channel, task in self._reads.items():
-            if task.done() and not task.cancelled() and task.exception() is None and (history := task.result()):
-                yield channel, len(history)
+    def _forget(self, channel: str) -> None:
+        """Unless it is busy: then another timer runs, or this reading takes longer and somebody asks again one day."""
+        reader = self._readers.get(channel)
+        if reader is not None and reader.idle:
+            del self._readers[channel]

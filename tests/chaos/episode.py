@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from ops.checker import Audit, Sight, audit, compare, percentile
+from tests.chaos.crowd_link import CrowdLink, CrowdSight
 from tests.chaos.faults import Fault, Setting
 from tests.chaos.load import Connection, Load
 from tests.chaos.log_reader import LogReader
@@ -49,6 +50,7 @@ class Outcome:
     failure: str = ""             # why the fault did not happen as it should
     notices: dict[str, int] = field(default_factory=dict)
     details: list[str] = field(default_factory=list)
+    crowd: CrowdSight | None = None   # those who are not read line by line; in the counts above, too
 
     @property
     def problems(self) -> list[str]:
@@ -70,11 +72,17 @@ class Outcome:
         return [*found, f"the fault failed ({self.failure})"] if self.failure else found
 
 
-async def run(fault: Fault, number: int, setting: Setting, logs: LogReader) -> Outcome:
+async def run(
+    fault: Fault, number: int, setting: Setting, logs: LogReader, crowd: CrowdLink | None = None
+) -> Outcome:
+    """`crowd`: members of the load's only channel who are judged by their bytes."""
     load = setting.load
     await load.settled()
     load.begin()
     logs.forget()
+    if crowd is not None:
+        await crowd.settled()
+        await crowd.begin(load.say)
     begun = time.monotonic()
     load.talk()
     await asyncio.sleep(_BEFORE_S * setting.scale)
@@ -87,9 +95,15 @@ async def run(fault: Fault, number: int, setting: Setting, logs: LogReader) -> O
     await asyncio.sleep(_AFTER_S * setting.scale)
     await load.hush()
     settled = await _settle(load, logs)
+    if crowd is not None:
+        settled = await crowd.end(load.say) and settled
+    await asyncio.sleep(_REPEATS_S)
+    await logs.read_all()
     seconds = time.monotonic() - begun
     outcome = _judge(fault, number, load, logs, ended, seconds, settled)
     outcome.failure = failure
+    if crowd is not None:
+        _add(outcome, await crowd.judge(logs.logs[load.channels[0]], load.ledger.sent_at))
     return outcome
 
 
@@ -100,9 +114,20 @@ async def _settle(load: Load, logs: LogReader) -> bool:
     while not done and time.monotonic() < deadline:
         await asyncio.sleep(0.2)
         done = not load.ledger.open_messages() and await logs.read_all() and _all_seen(load, logs)
-    await asyncio.sleep(_REPEATS_S)
-    await logs.read_all()
     return done
+
+
+def _add(outcome: Outcome, crowd: CrowdSight) -> None:
+    outcome.crowd = crowd
+    outcome.deliveries += crowd.lines
+    outcome.connections += crowd.readers
+    outcome.closed += crowd.closed
+    outcome.missing += crowd.missing
+    outcome.repeated += crowd.repeated
+    outcome.out_of_order += crowd.out_of_order
+    outcome.foreign += crowd.foreign
+    outcome.blind += crowd.blind
+    outcome.details += crowd.details
 
 
 def _all_seen(load: Load, logs: LogReader) -> bool:

@@ -61,6 +61,8 @@ class Connection(asyncio.Protocol):
         self.seat = seat
         self.edge = edge
         self.seen: array[int] = array("q")
+        self.seen_at: array[float] = array("d")
+        self.rooms = 0                   # joins that were answered
         self.ready_at = 0.0              # its join was answered; 0: not yet
         self.whole = False               # it was in the channel when the present count began
         self.leaving = False             # the edge said RECONNECT
@@ -76,7 +78,7 @@ class Connection(asyncio.Protocol):
         self.transport = transport
         seat = self.seat
         capabilities = b"CAP REQ :twitch.tv/tags twitch.tv/commands\r\n"
-        words = f"PASS oauth:x\r\nNICK {seat.login}\r\nJOIN {seat.channel}\r\n"
+        words = f"PASS oauth:x\r\nNICK {seat.login}\r\nJOIN {','.join((seat.channel, *self.load.also))}\r\n"
         transport.write(capabilities + words.encode())
 
     def data_received(self, data: bytes) -> None:
@@ -93,6 +95,7 @@ class Connection(asyncio.Protocol):
         now = time.monotonic()
         if numbers:
             self.seen.extend(numbers)
+            self.seen_at.extend([now] * len(numbers))
             ledger.last_seen.update(dict.fromkeys(numbers, now))
             self.longest_gap = max(self.longest_gap, now - self.heard_at)
             self.heard_at = now
@@ -132,6 +135,7 @@ class Connection(asyncio.Protocol):
             self.load.ledger.notices[words] += 1
             self._answered(Fate.UNCONFIRMED if "could not be confirmed" in words else Fate.DENIED, now)
         elif b" ROOMSTATE " in line:
+            self.rooms += 1
             if not self.ready_at:
                 self.ready_at = now
                 self.decided.set()
@@ -234,6 +238,7 @@ class Load:
         self.over = False
         self.skipped = 0                     # messages that nobody was free to send
         self.channels = spread_channels(channels)
+        self.also: list[str] = []            # where everybody is besides, and nobody speaks
         names = sorted(edges)
         self.seats = [
             Seat(self, n, self.channels[n % channels], names[n // channels % len(names)]) for n in range(connections)
@@ -261,7 +266,33 @@ class Load:
         self.lives = [seat.connection for seat in self.seats if seat.connection is not None]
         for life in self.lives:
             life.seen = array("q")
+            life.seen_at = array("d")
             life.whole = True
+
+    async def join_also(self, channel: str) -> None:
+        """Whoever is in another channel too is not asked to follow one that moves."""
+        self.also.append(channel)
+        for seat in self.seats:
+            assert seat.connection is not None
+            assert seat.connection.transport is not None
+            seat.connection.transport.write(f"JOIN {channel}\r\n".encode())
+        await eventually(lambda: all(s.connection and s.connection.rooms > len(self.also) for s in self.seats), 30)
+
+    async def part_also(self, channel: str) -> None:
+        self.also.remove(channel)
+        for seat in self.seats:
+            if seat.connection is not None and seat.connection.transport is not None:
+                seat.connection.transport.write(f"PART {channel}\r\n".encode())
+                seat.connection.rooms -= 1
+
+    async def say(self, text: str) -> None:
+        """A line that is no message of the load; whether it gets there, its readers have to tell."""
+        now = time.monotonic()
+        free = (s for s in self.seats if s.connection is not None and not s.connection.waiting)
+        seat = min(free, key=lambda s: s.spoke_at)
+        seat.spoke_at = now
+        assert seat.connection is not None
+        seat.connection.say(0, text)
 
     def talk(self) -> None:
         self._talking = asyncio.get_running_loop().create_task(self._talk())

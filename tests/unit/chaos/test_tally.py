@@ -90,7 +90,7 @@ def test_a_lost_run_of_lines_is_counted():
 def test_a_repeated_line_is_found_and_named():
     """At once, or later."""
     for late in (0, 5):
-        found = judged(tally_of(LINES[: 100 + late] + [LINES[99]] + LINES[100 + late :]))
+        found = judged(tally_of([*LINES[: 100 + late], LINES[99], *LINES[100 + late :]]))
         assert (found.missing, found.repeated, found.out_of_order) == (0, 1, 0)
         assert found.bytes_off == len(LINES[99])
         assert " 100 " in found.where

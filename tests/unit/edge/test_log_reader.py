@@ -56,25 +56,40 @@ async def test_all_pages_are_read():
 
 
 async def test_those_who_ask_together_share_one_reading():
-    """And those who ask soon after it."""
+    """However many they are."""
     clue = Clue(c=2)
     logs = reader(clue)
     first, second = await asyncio.gather(logs.read("#c"), logs.read("#c"))
-    assert first is second is await logs.read("#c")
+    assert first is second
     assert len(first) == 2
     assert clue.asked == [("#c", 0)]
 
 
-async def test_a_reading_is_kept_for_a_moment(monkeypatch):
-    """Then the log is read again."""
-    monkeypatch.setattr(module, "KEEP_S", 0.0)
-    clue = Clue(c=2)
+async def test_who_asks_gets_what_is_in_the_log_by_then(monkeypatch):
+    """A reading serves nobody who asked after it began: who came in meanwhile would miss what entered in between."""
+    monkeypatch.setattr(module, "REST_S", 0.01)
+    clue = Clue(c=1)
     logs = reader(clue)
-    await logs.read("#c")
+    early = logs.read("#c")
+    while not clue.asked:
+        await asyncio.sleep(0)
+    clue.sizes["c"] = 2  # enters while the first page of the reading is under way
+    late = [logs.read("#c") for _ in range(3)]
+    assert [len(history) for history in await asyncio.gather(*late)] == [2, 2, 2]
+    assert len(await early) <= 2
+    assert clue.asked == [("#c", 0), ("#c", 0)]
+    clue.sizes["c"] = 3
+    assert len(await logs.read("#c")) == 3
+
+
+async def test_channels_that_nobody_asks_for_are_forgotten(monkeypatch):
+    """Soon after their reading."""
+    monkeypatch.setattr(module, "REST_S", 0.01)
+    logs = reader(Clue(a=2, b=2))
+    await asyncio.gather(logs.read("#a"), logs.read("#b"))
     async with asyncio.timeout(5):
-        while len(clue.asked) < 2:
-            await logs.read("#c")
-            await asyncio.sleep(0.001)
+        while logs._readers:
+            await asyncio.sleep(0.005)
 
 
 @pytest.mark.parametrize("error", [RemoteError("clue", "Replay", "gone"), None])
@@ -85,13 +100,3 @@ async def test_a_log_that_cannot_be_read_is_none(error):
     logs = LogReader(clue, Homes("main"), metrics := Metrics(), Log())
     assert await logs.read("#c") is None
     assert metrics.counters["history.failures"] == 1
-
-
-async def test_what_is_kept_is_bounded(monkeypatch):
-    """By the entries of all channels together: the oldest goes."""
-    monkeypatch.setattr(module, "KEEP_ENTRIES", 5)
-    clue = Clue(a=2, b=2, c=2)
-    logs = reader(clue)
-    for channel in ("#a", "#b", "#c", "#b", "#a"):
-        await logs.read(channel)
-    assert [channel for channel, _ in clue.asked] == ["#a", "#b", "#c", "#a"]
