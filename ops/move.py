@@ -25,7 +25,7 @@ from typing import Any
 from common.errors import TallgrassError
 from common.pb import clue_pb2
 
-FREEZE_MS = 1_500
+FREEZE_MS = 300             # two times the longest pause measured; twice as long after each refused switch
 MAX_FREEZE_MS = 5_000       # edges wait for so long before they tell a sender
 SMALL_ROUND = 32 * 1024     # bytes of changes that are quickly read while commits wait
 MAX_ROUNDS = 12             # a channel that is never small is frozen all the same

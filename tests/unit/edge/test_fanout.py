@@ -235,6 +235,7 @@ async def test_nobody_gets_what_was_meant_for_a_closed_socket(form, users, hub):
     other.setblocking(False)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(hub_module, "SLICE", 1)
+        patch.setattr(hub_module, "SHARE", 0.0)
         channel._pass = running = channel._plan([line("a")], [])
         assert running.slice()
         hub.part("#c", last)

@@ -117,7 +117,7 @@ def test_a_freeze_that_ended_by_itself_is_made_again_and_longer() -> None:
     until(move, Stage.SWITCH)
     move.refused("it is not frozen")
     assert move.stage is Stage.CHANGES
-    assert move.freeze_ms == 3_000
+    assert move.freeze_ms == 600
     run(move)
     assert (move.stage, move.figures.freezes) == (Stage.DONE, 2)
 
