@@ -495,11 +495,12 @@ async def test_a_cluster_that_is_killed_is_not_noticed_by_the_other(tmp_path, de
             await hears(reader, channel, str(number))
             slowest = max(slowest, time.monotonic() - started)
             await asyncio.sleep(0.1)
-        assert slowest < 0.5
+        assert slowest < 1.5  # nobody waited for a try of 2 s that a dead process did not answer
         newcomer = await two.enter(edge, "newcomer", channel)
         await writer.say(channel, "welcome")
         await hears(newcomer, channel, "welcome")
         async with aiohttp.ClientSession() as http, http.get(f"{edge.http}/readyz") as ready:
             assert ready.status == 200
-        log = (two.folder / f"{alive}-edge-1.log").read_text()
-        assert log.count("directory_unavailable") == 1
+        log = (two.folder / f"{alive}-edge-1.log").read_text().splitlines()
+        told = [line for line in log if "directory_unavailable" in line and f'"clue of {dead}@' in line]
+        assert len(told) == 1  # once, not every two seconds
