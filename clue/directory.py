@@ -12,6 +12,7 @@ from clue.redis_shards import Shards
 from clue.scripts import Argument
 from clue.shared import SharedDirectory
 from common.clock import Clock
+from common.directory import belongs, own_edges
 from common.errors import RemoteError
 from common.pb import clue_pb2
 
@@ -53,11 +54,7 @@ class DirectoryStore:
         directory = await self.services()
         if not directory.available:
             raise RemoteError(self._shards.at(keys.ORDERS).name, "drain", "the shard did not answer")
-        edges = {
-            service.instance: service
-            for service in directory.services
-            if service.service == "edge" and service.cluster in ("", self._homes.cluster)
-        }
+        edges = {service.instance: service for service in own_edges(directory, self._homes.cluster)}
         if edge not in edges:
             there = ", ".join(sorted(edges)) or "none"
             raise ValueError(f"there is no edge {edge!r} in cluster {self._homes.cluster}: there are {there}")
@@ -98,6 +95,6 @@ class DirectoryStore:
 
     def _field(self, registration: clue_pb2.Registration) -> str:
         field = f"{registration.service}/{registration.instance}"
-        if registration.cluster in ("", self._homes.cluster):
+        if belongs(registration, self._homes.cluster):
             return field
         return f"{field}@{registration.cluster}"  # a guest: names are unique in a cluster

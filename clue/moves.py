@@ -187,7 +187,7 @@ class Moves:
         """One look at what there is. Cursors are "<section>:<where in it>"."""
         section, _, inner = cursor.partition(":")
         names = keys.of_channel(channel)
-        first = ("HMGET", names.head, "home", "moving", "round")
+        first = _head(channel)
         following = _SECTIONS[_SECTIONS.index(section) + 1] + ":" if section != _SECTIONS[-1] else ""
         if section == "chatters":
             return await self._copy_chatters(channel, move, first, inner)
@@ -242,7 +242,7 @@ class Moves:
                 [clue_pb2.Piece(key="head", kind="hash", fields=fields)], f"log:{after.decode()}:{upto.decode()}"
             )
         section, _, inner = cursor.partition(":")
-        first = ("HMGET", names.head, "home", "moving", "round")
+        first = _head(channel)
         if section == "log":
             after_text, _, upto_text = inner.partition(":")
             await self._look(channel, move, first)
@@ -423,6 +423,11 @@ async def _answered(shard: Shard, commands: Sequence[scripts.Command]) -> list[A
         if isinstance(reply, RemoteError):
             raise reply
     return replies
+
+
+def _head(channel: str) -> scripts.Command:
+    """What `_look` judges by; asked for first of all."""
+    return ("HMGET", keys.of_channel(channel).head, "home", "moving", "round")
 
 
 def _pieces(name: str, kind: str, fields: Sequence[bytes], ttl_ms: int) -> list[clue_pb2.Piece]:

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from clue import keys, scripts
 from clue.homes import Home, Homes, read_home
 from clue.redis_shards import Shard, Shards
+from common.directory import own_edges
 from common.errors import RemoteError
 from common.metrics import Metrics
 from common.pb import clue_pb2
@@ -97,7 +98,7 @@ class SharedDirectory:
         """Tell of this cluster and learn of the others. Raises RemoteError."""
         entry = clue_pb2.Cluster(name=self._homes.cluster, clue_address=self._clue_address)
         if own.available:
-            entry.edges.extend(edge for edge in own.services if edge.service == "edge" and self._is_own(edge))
+            entry.edges.extend(own_edges(own, entry.name))
         elif entry.name in self.clusters:
             entry.edges.extend(self.clusters[entry.name].edges)
         reply = await self.server.call_one(scripts.share(entry.name, entry.SerializeToString(), self.version))
@@ -138,9 +139,6 @@ class SharedDirectory:
         else:
             listed[channel] = home
         self._homes.listed = listed
-
-    def _is_own(self, service: clue_pb2.Registration) -> bool:
-        return service.cluster in ("", self._homes.cluster)
 
     async def _keep(self, field: str, value: bytes) -> None:
         try:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from common.clock import Clock
+from common.directory import own_edges
 from common.log import Log
 from common.metrics import Metrics
 from common.pb import clue_pb2
@@ -72,11 +73,7 @@ class Clusters:
         self.registered = True
         if directory.available:
             self._follower.directory(self._homes.own, directory)
-            self._edges[self._homes.own] = [
-                service
-                for service in directory.services
-                if service.service == "edge" and service.cluster in ("", self._homes.own)
-            ]
+            self._edges[self._homes.own] = list(own_edges(directory, self._homes.own))
         if directory.available or directory.clusters:
             self._learn_clusters(directory)
             if self._homes.learn(directory):

@@ -37,8 +37,9 @@ SLICE = 128
 # drive each other up. Bounded, since others wait for it in turn. [Such a storm, 15,000 members: p99 1,250 to 865 ms]
 LONG_TURN_S = 0.005
 SHARE, SHARE_MAX_S = 0.5, 0.05
-# A pass costs what its members' system calls cost, 5 to 7 us each, however many lines it carries. So a line that comes
-# soon after a pass waits for others, this long and as long again as that pass took: at 50 lines/s two share a pass.
+# A pass costs what its members' system calls cost, 5 to 9 us each, however many lines it carries. So a line that comes
+# soon after a pass waits for others, this long and as long again as that pass took. One edge's own lines come in
+# bundles already (edge/submissions.py); this gathers those of several.
 GATHER_S = 0.008
 # Channels whose pass costs less (80 members) do not wait: there is little to save.
 CHEAP_S = 0.0005

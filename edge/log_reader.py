@@ -72,21 +72,22 @@ class LogReader:
         return reader.put(None)
 
     async def _read(self, channel: str, askers: list[None]) -> list[History | None]:
-        asyncio.get_running_loop().call_later(REST_S, self._forget, channel)
-        async with self._slots[self._homes.of(channel)]:
-            try:
+        try:
+            async with self._slots[self._homes.of(channel)]:
                 history = History([publication for _, publication in await entries(self._clue, channel)])
-            except RemoteError as error:
-                self._metrics.count("history.failures")
-                self._log.warning(
-                    "history_failed", remote=error.remote, operation=error.operation, channel=channel, cause=error.cause
-                )
-                return [None] * len(askers)
+        except RemoteError as error:
+            self._metrics.count("history.failures")
+            self._log.warning(
+                "history_failed", remote=error.remote, operation=error.operation, channel=channel, cause=error.cause
+            )
+            return [None] * len(askers)
+        finally:
+            asyncio.get_running_loop().call_later(REST_S, self._forget, channel)
         self._metrics.count("history.reads")
         return [history] * len(askers)
 
     def _forget(self, channel: str) -> None:
-        """Unless it is busy: then another timer runs, or this reading takes longer and somebody asks again one day."""
+        """Unless another reading is under way, or rests: it comes here when it is done."""
         reader = self._readers.get(channel)
         if reader is not None and reader.idle:
             del self._readers[channel]

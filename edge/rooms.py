@@ -19,7 +19,7 @@ from common.names import fold_channel, fold_login
 from common.pb import chat_pb2, clue_pb2
 from common.sharding import lane
 from edge.api.outcomes import Refused
-from edge.api.pages import body_of, token_of
+from edge.api.pages import NO_TOKEN, body_of, token_of
 from edge.api.shapes import Login
 from edge.clue_client import ClueClient
 from edge.routes import Page, Routes
@@ -156,7 +156,7 @@ def _token(request: web.BaseRequest) -> str:
     """Raises Refused."""
     token = token_of(request.headers.get("Authorization", ""))
     if not token:
-        raise Refused(401, "OAuth token is missing: send Authorization: Bearer and the user's chat token")
+        raise Refused(401, NO_TOKEN)
     return token
 
 

@@ -22,9 +22,11 @@ import grpc.aio
 from cryptography import x509
 
 from common import rpc
-from common.errors import TallgrassError
+from common.directory import belongs
+from common.errors import RemoteError, TallgrassError
 from common.pb import clue_pb2, exchange_pb2, exchange_pb2_grpc
 from ops.control import Control, Target
+from ops.haproxy_runtime import ask
 
 WINDOW_S = 1.5
 _CALL_S = 2.5  # clue itself gives a server 1.5 s
@@ -205,7 +207,7 @@ async def gather(place: Place, *, window_s: float = WINDOW_S) -> Facts:
     except TallgrassError as error:
         problem = str(error)
     cluster = place.cluster or next((one.cluster for one in directory.services if one.service == "clue"), "")
-    own = [one for one in directory.services if one.cluster in ("", cluster)]
+    own = [one for one in directory.services if belongs(one, cluster)]
     clue_addresses = _addresses(place, own, "clue")
     exchange_addresses = _addresses(place, own, "exchange")
     if not clue_addresses and not problem:
@@ -442,22 +444,12 @@ async def _exchange(instance: str, address: str) -> Exchange:
 async def _haproxy(path: str) -> tuple[dict[str, str], list[dict[str, str]]] | str:
     """`show info` and `show stat`, or why not."""
     try:
-        info, stat = [await _ask_haproxy(path, command) for command in ("show info", "show stat")]
-    except (OSError, TimeoutError) as error:
-        return str(error) or type(error).__name__
+        info, stat = await ask(path, ("show info", "show stat"), within_s=_CALL_S)
+    except RemoteError as error:
+        return error.cause
     facts = dict(line.split(": ", 1) for line in info.splitlines() if ": " in line)
     rows = list(csv.DictReader(stat.removeprefix("# ").splitlines()))
     return facts, rows
-
-
-async def _ask_haproxy(path: str, command: str) -> str:
-    async with asyncio.timeout(_CALL_S):
-        reader, writer = await asyncio.open_unix_connection(path)
-        try:
-            writer.write(command.encode() + b"\n")
-            return (await reader.read(-1)).decode("utf-8", "replace")
-        finally:
-            writer.close()
 
 
 def _passed(name: str, path: str, before: Any, after: Any) -> Haproxy:

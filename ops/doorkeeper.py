@@ -14,13 +14,14 @@ import argparse
 import asyncio
 import os
 import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from common.directory import own_edges
 from common.errors import ConfigError, RemoteError
 from common.pb import clue_pb2
+from ops.console import say
 from ops.control import Control, Target, find
 from ops.haproxy import AGENT, EDGE_WEIGHT, HEALTH
 from ops.haproxy_runtime import ask
@@ -91,9 +92,7 @@ def known(directory: clue_pb2.Directory, cluster: str) -> Known:
     for other in directory.clusters:
         if other.name != cluster:
             registered.update({(other.name, edge.instance): edge for edge in other.edges})
-    for service in directory.services:
-        if service.service == "edge" and service.cluster in ("", cluster):
-            registered[cluster, service.instance] = service
+    registered.update({(cluster, edge.instance): edge for edge in own_edges(directory, cluster)})
     edges = (
         Edge(edge.instance, home, edge.irc_address, edge.http_address, edge.agent_address)
         for (home, _), edge in sorted(registered.items())
@@ -298,8 +297,4 @@ def run(arguments: argparse.Namespace) -> None:
     for socket in arguments.haproxy_socket:
         if not os.access(socket, os.R_OK | os.W_OK):
             raise ConfigError(f"--haproxy-socket {socket}: there is no such socket, or it may not be used")
-    asyncio.run(Doorkeeper(cluster, target, arguments.haproxy_socket, _say).run())
-
-
-def _say(text: str) -> None:
-    print(f"tallgrass: {text}", file=sys.stderr, flush=True)
+    asyncio.run(Doorkeeper(cluster, target, arguments.haproxy_socket, say).run())

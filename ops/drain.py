@@ -12,6 +12,7 @@ from typing import Any
 
 from common.errors import ConfigError, RemoteError
 from common.pb import clue_pb2
+from ops.console import report
 from ops.control import Control, Target, find
 
 _POLL_S = 0.5
@@ -39,7 +40,7 @@ def run(arguments: argparse.Namespace) -> None:
         find(data=arguments.data, control=arguments.control, token=arguments.control_token, cluster=arguments.cluster),
         chosen=bool(arguments.cluster),
     )
-    asyncio.run(drain(target, arguments.edge, arguments.within, back=arguments.back, report=_report))
+    asyncio.run(drain(target, arguments.edge, arguments.within, back=arguments.back, report=report))
 
 
 async def drain(target: Target, edge: str, within_s: int, *, back: bool = False, report: Report) -> None:
@@ -90,7 +91,3 @@ def _target_of(edge: str, target: Target, *, chosen: bool) -> Target:
             token = Path(entry["control_token_file"]).read_text("ascii").strip()
             return replace(target, address=entry["control"], token=token)
     return target
-
-
-def _report(text: str) -> None:
-    print(text, flush=True)

@@ -12,13 +12,13 @@ _PROMPT = b"\n> "
 _LIMIT = 64 * 1024 * 1024  # of one answer: a map with a million channels
 
 
-async def ask(socket: str, commands: Sequence[str]) -> list[str]:
+async def ask(socket: str, commands: Sequence[str], *, within_s: float = _TIMEOUT_S) -> list[str]:
     """The answers, in order. Raises RemoteError when HAProxy does not answer.
 
     In its interactive mode HAProxy ends each answer with a prompt, so answers of any shape can be told apart.
     """
     try:
-        async with asyncio.timeout(_TIMEOUT_S):
+        async with asyncio.timeout(within_s):
             reader, writer = await asyncio.open_unix_connection(socket, limit=_LIMIT)
             try:
                 answers = []
@@ -29,6 +29,6 @@ async def ask(socket: str, commands: Sequence[str]) -> list[str]:
             finally:
                 writer.close()
     except TimeoutError:
-        raise RemoteError(f"haproxy@{socket}", "runtime API", f"no answer within {_TIMEOUT_S:g} s") from None
+        raise RemoteError(f"haproxy@{socket}", "runtime API", f"no answer within {within_s:g} s") from None
     except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
         raise RemoteError(f"haproxy@{socket}", "runtime API", str(error)) from None

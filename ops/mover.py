@@ -12,8 +12,8 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from common.errors import ConfigError, RemoteError, TallgrassError
-from common.names import fold_channel
 from common.pb import clue_pb2
+from ops.console import channel_named, report
 from ops.control import Control, Refused, Target, find_all
 from ops.move import MAX_HOPS, Call, Move, MoveError, Stage
 from ops.topology import ALONE
@@ -238,7 +238,7 @@ def _add_clusters(parser: argparse.ArgumentParser, add_data: Callable[[argparse.
 
 
 def _move(arguments: argparse.Namespace) -> None:
-    channel, targets = _channel(arguments.channel), _targets(arguments)
+    channel, targets = channel_named(arguments.channel), _targets(arguments)
     if arguments.abort:
         if arguments.cluster:
             raise ConfigError("--abort takes no cluster: it undoes the move that is under way")
@@ -253,7 +253,7 @@ def _move(arguments: argparse.Namespace) -> None:
     outcome = asyncio.run(
         move(
             channel, arguments.cluster, targets, redirect=arguments.redirect, within_s=arguments.within,
-            dry_run=arguments.dry_run, report=_report,
+            dry_run=arguments.dry_run, report=report,
         )
     )  # fmt: skip
     if outcome:
@@ -261,7 +261,7 @@ def _move(arguments: argparse.Namespace) -> None:
 
 
 def _home(arguments: argparse.Namespace) -> None:
-    print(asyncio.run(home(_channel(arguments.channel), _targets(arguments))))
+    print(asyncio.run(home(channel_named(arguments.channel), _targets(arguments))))
 
 
 def _targets(arguments: argparse.Namespace) -> dict[str, Target]:
@@ -272,14 +272,3 @@ def _targets(arguments: argparse.Namespace) -> dict[str, Target]:
     if not targets:
         raise ConfigError("none of these clusters shares a directory with another: nothing can be moved")
     return targets
-
-
-def _channel(text: str) -> str:
-    channel = fold_channel(text if text.startswith("#") else f"#{text}")
-    if channel is None:
-        raise ConfigError(f"{text!r} is no channel: 1 to 25 letters, digits and _")
-    return channel
-
-
-def _report(text: str) -> None:
-    print(text, flush=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import datetime
 import os
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import uvloop
 
 from common.errors import ConfigError
 from ops import haproxy, instruments
+from ops.console import say
 from ops.data_folder import DataFolder
 from ops.ports import free_port, require_free
 from ops.promoter import parse as parse_promotion
@@ -48,14 +48,14 @@ def run(arguments: argparse.Namespace) -> None:
         for options, part in zip(clusters, parts, strict=True)
     ]
     if haproxy_path is None:
-        _say("haproxy is not installed: one clue, one exchange, and users connect to the edges themselves")
+        say("haproxy is not installed: one clue, one exchange, and users connect to the edges themselves")
     for options in clusters:
         if not options.limits:
             where = f" in cluster {options.cluster}" if len(clusters) > 1 else ""
-            _say(f"WARNING: --limits off{where}: no rate limits and no duplicate rule; for benches only")
+            say(f"WARNING: --limits off{where}: no rate limits and no duplicate rule; for benches only")
     if measured:
-        _say(f"metrics: Graphite at {measured.graphite}; for Grafana's dashboards see docs/metrics.md")
-    stack = Stack(laid_out, folder, haproxy_path=haproxy_path, say=_say, instruments=measured, top=top)
+        say(f"metrics: Graphite at {measured.graphite}; for Grafana's dashboards see docs/metrics.md")
+    stack = Stack(laid_out, folder, haproxy_path=haproxy_path, say=say, instruments=measured, top=top)
     uvloop.run(stack.run())
 
 
@@ -130,7 +130,3 @@ def _with_tls(arguments: argparse.Namespace, options: Options) -> Options:
         if path and not os.access(path, os.R_OK):
             raise ConfigError(f"{option} {path}: there is no such file, or it may not be read")
     return options.with_tls(Path(given[0]), Path(given[1])) if all(given) else options
-
-
-def _say(text: str) -> None:
-    print(f"tallgrass: {text}", file=sys.stderr, flush=True)

@@ -30,9 +30,9 @@ from common import rpc
 from common.errors import ConfigError, RemoteError, TallgrassError
 from common.irc.message import Message
 from common.lifecycle import within
-from common.names import fold_channel
 from common.pb import chat_pb2, clue_pb2, clue_pb2_grpc
 from common.sharding import lane
+from ops import console
 from ops.canary import ANONYMOUS, Canary
 from ops.checker import Audit, Chain, Fate, audit, compare, percentile
 from ops.control import Control, Target, at_home, find
@@ -105,7 +105,7 @@ def run(arguments: argparse.Namespace) -> None:
             data=arguments.data, control=arguments.control, token=arguments.control_token, cluster=arguments.cluster
         )
         target = asyncio.run(at_home(target, plan.channel))
-        say = (lambda text: None) if arguments.json else _say
+        say = (lambda text: None) if arguments.json else console.say
         report = asyncio.run(Verification(target, plan, say).run())
         send(report, arguments.statsd, _cluster(target))
     except TallgrassError as error:
@@ -116,10 +116,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _plan(arguments: argparse.Namespace) -> Plan:
-    name = arguments.channel
-    channel = fold_channel(name if name.startswith("#") else f"#{name}")
-    if channel is None:
-        raise ConfigError(f"{name!r} is no channel: 1 to 25 letters, digits and _")
+    channel = console.channel_named(arguments.channel)
     if not 1 <= arguments.count <= 1_000_000:
         raise ConfigError(f"--count {arguments.count}: 1 to 1000000")
     if not 0.01 <= arguments.rate <= 100:
@@ -138,10 +135,6 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         login=arguments.login.lower(),
         token=arguments.token.removeprefix("oauth:"),
     )
-
-
-def _say(text: str) -> None:
-    print(f"tallgrass: {text}", file=sys.stderr, flush=True)
 
 
 def _cluster(target: Target) -> str:

@@ -30,6 +30,8 @@ BODY = 65_536  # bytes, several times the largest that says something
 BODY_S = 10.0  # for it to arrive
 UNDER_WAY = 500  # requests at a time: those of users of sessions must get through to clue, too
 
+NO_TOKEN = "OAuth token is missing: send Authorization: Bearer and the user's chat token"
+
 _JSON = "application/json"
 _CLASSES = {number: f"{number}xx" for number in (2, 4, 5)}
 
@@ -81,7 +83,7 @@ class Api:
         if self._under_way > UNDER_WAY:
             raise Refused(503, "too many requests are under way here; try again in a moment")
         if not ask.token:
-            raise Refused(401, "OAuth token is missing: send Authorization: Bearer and the user's chat token")
+            raise Refused(401, NO_TOKEN)
         query = _query(operation.query, request.query) if operation.query else None
         body = await body_of(operation.body, request) if operation.body else None
         try:

@@ -5,9 +5,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,15 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from clue.config import ClueConfig
-from common import config
 from edge.config import EdgeConfig
 from exchange.config import ExchangeConfig
 from ops import probes
 from tests.support.ports import free_port
+from tests.support.services import logs_shown, spawn, stop
 
-_ROOT = Path(__file__).resolve().parents[2]
 _READY_S = 30.0
-_STOP_S = 20.0
 _EACH = 2
 
 
@@ -43,48 +39,36 @@ async def house(folder: Path, **redis: Any) -> AsyncIterator[House]:
     processes: list[subprocess.Popen[bytes]] = []
 
     def start(module: str, settings: Any) -> None:
-        with open(folder / f"{settings.instance}.log", "ab") as log:
-            processes.append(
-                subprocess.Popen(
-                    [sys.executable, "-m", module],
-                    cwd=_ROOT, env={**os.environ, **config.dump(settings)}, stdout=log, stderr=log,
-                )
-            )  # fmt: skip
+        processes.append(spawn(module, settings, folder / f"{settings.instance}.log"))
 
     clues = [f"127.0.0.1:{free_port()}" for _ in range(_EACH)]
     exchanges = [f"127.0.0.1:{free_port()}" for _ in range(_EACH)]
     ircs = [free_port() for _ in range(_EACH)]
     https = [free_port() for _ in range(_EACH)]
     try:
-        for i in range(_EACH):
-            names = {"exchange_address": ",".join(exchanges), "grpc_port": _port(clues[i])}
-            start("clue", ClueConfig(instance=f"clue-{i + 1}", **names, **redis))
-            own = ExchangeConfig(
-                instance=f"exchange-{i + 1}", grpc_port=_port(exchanges[i]), clue_address=",".join(clues)
-            )
-            start("exchange", own)
-            start(
-                "edge",
-                EdgeConfig(
-                    instance=f"edge-{i + 1}", irc_port=ircs[i], http_port=https[i], clue_address=",".join(clues),
-                    drain_s=0.0,
-                ),
-            )  # fmt: skip
-        async with asyncio.timeout(_READY_S):
-            for port in https:
-                ready = probes.http(f"http://127.0.0.1:{port}/readyz")
-                while not await ready():
-                    await asyncio.sleep(0.05)
-        yield House(folder, {f"edge-{i + 1}": f"127.0.0.1:{port}" for i, port in enumerate(ircs)}, clues)
-    except BaseException:
-        for log in sorted(folder.glob("*.log")):
-            print(f"--- {log.name}\n{log.read_text()[-3_000:]}")
-        raise
+        with logs_shown(folder):
+            for i in range(_EACH):
+                names = {"exchange_address": ",".join(exchanges), "grpc_port": _port(clues[i])}
+                start("clue", ClueConfig(instance=f"clue-{i + 1}", **names, **redis))
+                own = ExchangeConfig(
+                    instance=f"exchange-{i + 1}", grpc_port=_port(exchanges[i]), clue_address=",".join(clues)
+                )
+                start("exchange", own)
+                start(
+                    "edge",
+                    EdgeConfig(
+                        instance=f"edge-{i + 1}", irc_port=ircs[i], http_port=https[i], clue_address=",".join(clues),
+                        drain_s=0.0,
+                    ),
+                )  # fmt: skip
+            async with asyncio.timeout(_READY_S):
+                for port in https:
+                    ready = probes.http(f"http://127.0.0.1:{port}/readyz")
+                    while not await ready():
+                        await asyncio.sleep(0.05)
+            yield House(folder, {f"edge-{i + 1}": f"127.0.0.1:{port}" for i, port in enumerate(ircs)}, clues)
     finally:
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            await asyncio.to_thread(process.wait, _STOP_S)
+        await stop(processes)
 
 
 def _port(address: str) -> int:

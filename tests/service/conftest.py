@@ -1,4 +1,8 @@
-"""What tests of clue start from: emptied shards, an exchange that takes all, two clues over both."""
+"""What tests of services start from: for clue emptied shards, an exchange that takes all, two clues over both; for edges,
+which a module shares, names that no other test has used.
+"""
+
+import itertools
 
 import pytest
 
@@ -56,3 +60,19 @@ async def main_and_event(four_servers, directory_server, monkeypatch):
     redis = {"main": addresses[:2], "event": addresses[2:]}
     async with clusters(directory_server.address, redis, count=2, inbox_home="event", limits=False) as two:
         yield two
+
+
+@pytest.fixture(scope="module")
+def numbers():
+    return itertools.count(1)
+
+
+@pytest.fixture
+def name(numbers):
+    """Makes names that no other test has used."""
+    return lambda: f"user{next(numbers)}"
+
+
+@pytest.fixture
+def channel(name):
+    return f"#{name()}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 
 import aiohttp
 import pytest
@@ -17,22 +16,6 @@ IRCV3 = (*CHAT, "batch", "draft/chathistory", "message-tags", "server-time")
 PRESENCE_S = 0.3
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest.fixture(scope="module")
-def numbers():
-    return itertools.count(1)
-
-
-@pytest.fixture
-def name(numbers):
-    """Makes names that no other test has used."""
-    return lambda: f"user{next(numbers)}"
-
-
-@pytest.fixture
-def channel(name):
-    return f"#{name()}"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

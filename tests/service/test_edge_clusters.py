@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import signal
 import time
 
@@ -15,22 +14,6 @@ from common.pb import clue_pb2
 from tests.support.clusters import house
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest.fixture(scope="module")
-def numbers():
-    return itertools.count(1)
-
-
-@pytest.fixture
-def name(numbers):
-    """Makes names that no other test has used."""
-    return lambda: f"user{next(numbers)}"
-
-
-@pytest.fixture
-def channel(name):
-    return f"#{name()}"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

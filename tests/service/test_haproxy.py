@@ -21,6 +21,7 @@ import aiohttp
 import grpc
 import pytest
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from common import rpc
 from common.pb import exchange_pb2, exchange_pb2_grpc
@@ -222,7 +223,30 @@ async def test_a_server_that_refuses_is_passed_over_at_once(site: Site) -> None:
 
 
 @contextlib.asynccontextmanager
-async def edge_http(port: int, ready: Callable[[], bool]) -> AsyncIterator[None]:
+async def served(port: int, page: Handler, **pages: Handler) -> AsyncIterator[None]:
+    """`pages` at /NAME, `page` everywhere else."""
+    app = web.Application()
+    for name, other in pages.items():
+        app.router.add_get(f"/{name}", other)
+    app.router.add_get("/{path:.*}", page)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    try:
+        yield
+    finally:
+        await runner.cleanup()
+
+
+async def echo(request: web.Request) -> web.WebSocketResponse:
+    websocket = web.WebSocketResponse()
+    await websocket.prepare(request)
+    async for message in websocket:
+        await websocket.send_str(message.data)
+    return websocket
+
+
+def edge_http(port: int, ready: Callable[[], bool]) -> contextlib.AbstractAsyncContextManager[None]:
     """An edge's HTTP side: /readyz, an echo over WebSocket, and who asked."""
 
     async def readyz(_: web.Request) -> web.Response:
@@ -231,22 +255,9 @@ async def edge_http(port: int, ready: Callable[[], bool]) -> AsyncIterator[None]
     async def anything(request: web.Request) -> web.StreamResponse:
         if request.headers.get("Upgrade") != "websocket":
             return web.Response(text=f"{port} {request.headers.get('X-Forwarded-For')}")
-        websocket = web.WebSocketResponse()
-        await websocket.prepare(request)
-        async for message in websocket:
-            await websocket.send_str(message.data)
-        return websocket
+        return await echo(request)
 
-    app = web.Application()
-    app.router.add_get("/readyz", readyz)
-    app.router.add_get("/{path:.*}", anything)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    try:
-        yield
-    finally:
-        await runner.cleanup()
+    return served(port, anything, readyz=readyz)
 
 
 async def test_irc_reaches_an_edge_with_the_users_address(site: Site) -> None:
@@ -473,26 +484,13 @@ async def test_a_websocket_goes_where_its_channel_lives(guest_site: Site) -> Non
         assert await served_by("/c/tpp") == own
 
 
-@contextlib.asynccontextmanager
-async def counting_edge(port: int, counts: dict[int, int]) -> AsyncIterator[None]:
+def counting_edge(port: int, counts: dict[int, int]) -> contextlib.AbstractAsyncContextManager[None]:
     """An edge's HTTP side that counts the WebSockets it got."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
         if request.headers.get("Upgrade") != "websocket":
             return web.Response(text="ready")
         counts[port] = counts.get(port, 0) + 1
-        websocket = web.WebSocketResponse()
-        await websocket.prepare(request)
-        async for message in websocket:
-            await websocket.send_str(message.data)
-        return websocket
+        return await echo(request)
 
-    app = web.Application()
-    app.router.add_get("/{path:.*}", handle)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    try:
-        yield
-    finally:
-        await runner.cleanup()
+    return served(port, handle)

@@ -21,14 +21,14 @@ from typing import Any
 import aiohttp
 import grpc
 
-from common import config, rpc
+from common import rpc
 from common.pb import chat_pb2, clue_pb2, exchange_pb2, exchange_pb2_grpc
 from edge.config import EdgeConfig
 from exchange.config import ExchangeConfig
 from tests.support.irc import Door
 from tests.support.log_clue import LogClue
+from tests.support.services import logs_shown, spawn, stop
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 READY_S = 30.0
 
 ALLOWED = clue_pb2.Verdict(outcome=clue_pb2.Verdict.ALLOWED)
@@ -164,48 +164,36 @@ async def edges(count: int, folder: Path, **settings: Any) -> AsyncIterator[Edge
         clue_address = f"127.0.0.1:{clue.port}"
 
         def start(module: str, settings: Any) -> None:
-            with open(folder / f"{settings.instance}.log", "ab") as log:
-                processes.append(
-                    subprocess.Popen(
-                        [sys.executable, "-m", module],
-                        cwd=ROOT, env={**os.environ, **config.dump(settings)}, stdout=log, stderr=log,
-                    )
-                )  # fmt: skip
+            processes.append(spawn(module, settings, folder / f"{settings.instance}.log"))
 
         try:
-            start("exchange", ExchangeConfig(clue_address=clue_address))
-            for number in range(count):
-                start(
-                    "edge",
-                    EdgeConfig(
-                        **{
-                            "instance": f"edge-{number}",
-                            "irc_port": 0,
-                            "http_port": 0,
-                            "clue_address": clue_address,
-                            "limits": False,
-                            "drain_s": 0.0,
-                            **settings,
-                        }
-                    ),
+            with logs_shown(folder):
+                start("exchange", ExchangeConfig(clue_address=clue_address))
+                for number in range(count):
+                    start(
+                        "edge",
+                        EdgeConfig(
+                            **{
+                                "instance": f"edge-{number}",
+                                "irc_port": 0,
+                                "http_port": 0,
+                                "clue_address": clue_address,
+                                "limits": False,
+                                "drain_s": 0.0,
+                                **settings,
+                            }
+                        ),
+                    )
+                found = await _registered(clue, count)
+                await asyncio.gather(*(_ready(registration.http_address) for registration in found))
+                yield Edges(
+                    clue,
+                    [_door("tcp", registration.irc_address) for registration in found],
+                    [_door("websocket", registration.http_address) for registration in found],
+                    processes,
                 )
-            found = await _registered(clue, count)
-            await asyncio.gather(*(_ready(registration.http_address) for registration in found))
-            yield Edges(
-                clue,
-                [_door("tcp", registration.irc_address) for registration in found],
-                [_door("websocket", registration.http_address) for registration in found],
-                processes,
-            )
-        except BaseException:
-            for log in sorted(folder.glob("*.log")):
-                print(f"--- {log.name}\n{log.read_text()[-3000:]}")
-            raise
         finally:
-            for process in processes:
-                process.terminate()
-            for process in processes:
-                await asyncio.to_thread(process.wait, 20)
+            await stop(processes)
 
 
 async def _registered(clue: ChatClue, count: int) -> list[clue_pb2.Registration]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,15 +15,14 @@ import aiohttp
 import grpc.aio
 
 from clue.config import ClueConfig
-from common import config
 from common.pb import clue_pb2
 from edge.config import EdgeConfig
 from exchange.config import ExchangeConfig
 from tests.support.clue import CONTROL_TOKEN, Clue, Move
 from tests.support.irc import Client, Door
 from tests.support.redis import free_port, redis_server
+from tests.support.services import logs_shown, spawn, stop
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 READY_S = 40.0
 
 
@@ -103,11 +100,7 @@ class House:
 
     def start(self, cluster: Cluster, name: str, module: str, settings: Any) -> None:
         cluster.starts[name] = (module, settings)
-        with open(self.folder / f"{cluster.name}-{name}.log", "ab") as log:
-            cluster.processes[name] = subprocess.Popen(
-                [sys.executable, "-m", module],
-                cwd=ROOT, env={**os.environ, **config.dump(settings)}, stdout=log, stderr=log,
-            )  # fmt: skip
+        cluster.processes[name] = spawn(module, settings, self.folder / f"{cluster.name}-{name}.log")
 
     def restart(self, cluster: Cluster, name: str) -> None:
         """With what it was started with; the process before is gone."""
@@ -120,6 +113,7 @@ async def house(folder: Path, *, edges: int = 2, inbox_home: str = "event", **se
     """Clusters main (the default home) and event, with `edges` edges each; `settings` are the edges'."""
     made = House({}, folder)
     async with AsyncExitStack() as stack:
+        stack.enter_context(logs_shown(folder))
         directory = stack.enter_context(redis_server(options=()))
         try:
             for name in ("main", "event"):
@@ -160,24 +154,10 @@ async def house(folder: Path, *, edges: int = 2, inbox_home: str = "event", **se
                     made.start(cluster, instance, "edge", edge)
             await _complete(made, edges)
             yield made
-        except BaseException:
-            for log in sorted(folder.glob("*.log")):
-                print(f"--- {log.name}\n{log.read_text()[-4000:]}")
-            raise
         finally:
             for client in made.clients:
                 await client.close()
-            processes = [process for cluster in made.clusters.values() for process in cluster.processes.values()]
-            for process in processes:
-                if process.poll() is None:
-                    process.send_signal(signal.SIGCONT)
-                    process.terminate()
-            for process in processes:
-                try:
-                    await asyncio.to_thread(process.wait, 20)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
+            await stop(process for cluster in made.clusters.values() for process in cluster.processes.values())
 
 
 async def _complete(made: House, edges: int) -> None:

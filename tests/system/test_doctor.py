@@ -240,25 +240,31 @@ def _reload_certificates(ward: Ward) -> None:
         os.kill(ward.pid(name), signal.SIGHUP)
 
 
-async def test_a_late_edge(ward):
-    """An edge that gets a fifth of its time."""
-    pid = ward.pid("edge-1")
+@contextlib.contextmanager
+def slowed(pid: int, stopped_s: float, running_s: float) -> Iterator[None]:
+    """The process is stopped and goes on, in turns."""
     done = threading.Event()
 
     def pulse() -> None:
         while not done.is_set():
             os.kill(pid, signal.SIGSTOP)
-            time.sleep(0.4)
+            time.sleep(stopped_s)
             os.kill(pid, signal.SIGCONT)
-            time.sleep(0.1)
+            time.sleep(running_s)
 
     thread = threading.Thread(target=pulse)
     thread.start()
     try:
-        await ward.until("edge room", Level.WARN, f"edge-1@{ward.address('edge-1', 'http')}: its event loop is")
+        yield
     finally:
         done.set()
         thread.join()
+
+
+async def test_a_late_edge(ward):
+    """An edge that gets a fifth of its time."""
+    with slowed(ward.pid("edge-1"), 0.4, 0.1):
+        await ward.until("edge room", Level.WARN, f"edge-1@{ward.address('edge-1', 'http')}: its event loop is")
 
 
 @pytest.mark.skipif(_FAKETIME is None, reason="faketime is not installed")
@@ -550,23 +556,8 @@ async def test_a_stopped_exchange(ward, quick):
 
 async def test_a_slow_exchange(ward):
     """An exchange that gets little of its time answers late."""
-    pid = ward.pid("exchange-1")
-    done = threading.Event()
-
-    def pulse() -> None:
-        while not done.is_set():
-            os.kill(pid, signal.SIGSTOP)
-            time.sleep(0.6)
-            os.kill(pid, signal.SIGCONT)
-            time.sleep(0.05)
-
-    thread = threading.Thread(target=pulse)
-    thread.start()
-    try:
+    with slowed(ward.pid("exchange-1"), 0.6, 0.05):
         await ward.until("exchange answers", Level.WARN, f"exchange-1@{ward.address('exchange-1', 'grpc')}: a call")
-    finally:
-        done.set()
-        thread.join()
 
 
 async def test_descriptors_and_a_core_used_up(ward):
