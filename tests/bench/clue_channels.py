@@ -12,25 +12,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import cProfile
 import itertools
-import os
-import pstats
-import subprocess
-import sys
 import time
 import uuid
 
 import uvloop
 
-from clue.config import ClueConfig
-from clue.server import running
-from common import config as settings
 from common import rpc
-from common.pb import clue_pb2, clue_pb2_grpc, exchange_pb2_grpc
+from common.pb import clue_pb2, clue_pb2_grpc
 from common.sharding import lane
-from tests.bench.clue_submit import TakingExchange
-from tests.support.redis import redis_servers
+from tests.bench import one_clue
 
 USERS = 30  # of a channel
 TOGETHER = 100  # calls of the preparation under way
@@ -99,12 +90,7 @@ async def load(address: str, arguments: argparse.Namespace) -> None:
 async def prepare(grpc_channel: object, stub: clue_pb2_grpc.ClueStub, channels: list[Channel]) -> None:
     """Accounts, unique chat everywhere, terms and emotes of all channels."""
     control = clue_pb2_grpc.ControlStub(grpc_channel)  # type: ignore[no-untyped-call]
-    metadata = ((rpc.CONTROL_TOKEN_HEADER, "bench"),)
-    words = clue_pb2.SetWordsRequest(
-        terms=[clue_pb2.Term(term=f"term{i}*", action="deny") for i in range(100)],
-        emotes=[clue_pb2.Emote(name=name, id=str(i)) for i, name in enumerate(("chat", *(f"E{i}" for i in range(99))))],
-    )
-    await control.SetWords(words, metadata=metadata)
+    await control.SetWords(one_clue.words(), metadata=one_clue.OPERATOR)
     free = asyncio.Semaphore(TOGETHER)
 
     async def ready(channel: Channel) -> None:
@@ -113,49 +99,23 @@ async def prepare(grpc_channel: object, stub: clue_pb2_grpc.ClueStub, channels: 
             reply = await stub.Authenticate(clue_pb2.AuthenticateRequest(logins=logins))
             channel.users = itertools.cycle([(result.user.user_id, result.user.login) for result in reply.results])
             modes = clue_pb2.SetModesRequest(channel=channel.name, unique_chat=True)
-            await control.SetModes(modes, metadata=metadata)
+            await control.SetModes(modes, metadata=one_clue.OPERATOR)
 
     await asyncio.gather(*map(ready, channels))
 
 
 async def serve(arguments: argparse.Namespace) -> None:
-    exchange = rpc.server()
-    exchange_pb2_grpc.add_ExchangeServicer_to_server(TakingExchange(), exchange)  # type: ignore[no-untyped-call]
-    port = exchange.add_insecure_port("127.0.0.1:0")
-    await exchange.start()
-    with redis_servers(2, durable=False) as servers:
-        config = ClueConfig(
-            grpc_port=0,
-            redis_shards=tuple(server.address for server in servers),
-            exchange_address=f"127.0.0.1:{port}",
-            control_token="bench",
-        )
-        async with running(config) as clue:
-            # The load is another process: a clue has its core for itself.
-            command = [sys.executable, "-m", "tests.bench.clue_channels", "--load", f"127.0.0.1:{clue.port}"]
-            for name in ("seconds", "channels", "each", "edges"):
-                command += [f"--{name}", str(getattr(arguments, name))]
-            process = await asyncio.create_subprocess_exec(
-                *command, stdout=subprocess.PIPE, env={**os.environ, **settings.dump(config)}
-            )
-            assert process.stdout is not None
-            await process.stdout.readline()  # warm
-            profile = cProfile.Profile()
-            cpu = time.process_time()
-            if arguments.profile:
-                profile.enable()
-            line = (await process.stdout.readline()).decode().split()
-            profile.disable()
-            cpu = time.process_time() - cpu
-            await process.wait()
-            sent, seconds = int(line[1]), float(line[2])
-            print(
-                f"{sent / seconds:,.0f} messages/s over {arguments.channels} channels; "
-                f"{cpu / sent * 1e6:.0f} µs CPU of clue a message"
-            )
-            if arguments.profile:
-                pstats.Stats(profile).sort_stats("tottime").print_stats(10)
-    await exchange.stop(0)
+    measured = await one_clue.measure(
+        "tests.bench.clue_channels",
+        {name: getattr(arguments, name) for name in ("seconds", "channels", "each", "edges")},
+        limits=True,
+        profiled=arguments.profile,
+    )
+    print(
+        f"{measured.per_s:,.0f} messages/s over {arguments.channels} channels; "
+        f"{measured.us_per_message:.0f} µs CPU of clue a message"
+    )
+    measured.print_top(10)
 
 
 def main() -> None:

@@ -13,33 +13,17 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import cProfile
 import json
-import os
-import pstats
-import subprocess
-import sys
 import time
 import uuid
 
-import grpc.aio
 import uvloop
 
-from clue.config import ClueConfig
-from clue.server import running
-from common import config as settings
 from common import rpc
-from common.pb import clue_pb2, clue_pb2_grpc, exchange_pb2, exchange_pb2_grpc
-from tests.support.redis import redis_servers
+from common.pb import clue_pb2, clue_pb2_grpc
+from tests.bench import one_clue
 
 CHANNEL = "#hot"
-
-
-class TakingExchange(exchange_pb2_grpc.ExchangeServicer):
-    async def Publish(
-        self, request: exchange_pb2.PublishRequest, context: grpc.aio.ServicerContext
-    ) -> exchange_pb2.PublishReply:
-        return exchange_pb2.PublishReply()
 
 
 async def edge(stub: clue_pb2_grpc.ClueStub, run: int, users: list[tuple[int, str]], size: int, end: float) -> int:
@@ -92,67 +76,31 @@ async def load(address: str, arguments: argparse.Namespace) -> None:
 
 async def rules(address: str) -> None:
     """Unique chat, terms and emotes."""
-    words = clue_pb2.SetWordsRequest(
-        channel=CHANNEL,
-        terms=[clue_pb2.Term(term=f"term{i}*", action="deny") for i in range(100)],
-        emotes=[clue_pb2.Emote(name=name, id=str(i)) for i, name in enumerate(("chat", *(f"E{i}" for i in range(99))))],
-    )
+    words = one_clue.words(CHANNEL)
     modes = clue_pb2.SetModesRequest(channel=CHANNEL, unique_chat=True)
     async with rpc.channel(address) as channel:
         stub = clue_pb2_grpc.ControlStub(channel)
-        metadata = ((rpc.CONTROL_TOKEN_HEADER, "bench"),)
-        await stub.SetWords(words, metadata=metadata)
-        await stub.SetModes(modes, metadata=metadata)
+        await stub.SetWords(words, metadata=one_clue.OPERATOR)
+        await stub.SetModes(modes, metadata=one_clue.OPERATOR)
 
 
 async def serve(arguments: argparse.Namespace) -> None:
-    exchange = rpc.server()
-    exchange_pb2_grpc.add_ExchangeServicer_to_server(TakingExchange(), exchange)
-    port = exchange.add_insecure_port("127.0.0.1:0")
-    await exchange.start()
-    with redis_servers(2, durable=False) as servers:
-        config = ClueConfig(
-            grpc_port=0,
-            redis_shards=tuple(server.address for server in servers),
-            exchange_address=f"127.0.0.1:{port}",
-            limits=arguments.rules,
-            control_token="bench",
-        )
-        async with running(config) as clue:
-            # The load is another process: a clue has its core for itself.
-            if arguments.rules:
-                await rules(f"127.0.0.1:{clue.port}")
-            command = [sys.executable, "-m", "tests.bench.clue_submit", "--load", f"127.0.0.1:{clue.port}"]
-            for name in ("seconds", "edges", "batch", "users"):
-                command += [f"--{name}", str(getattr(arguments, name))]
-            process = await asyncio.create_subprocess_exec(
-                *command, stdout=subprocess.PIPE, env={**os.environ, **settings.dump(config)}
-            )
-            assert process.stdout is not None
-            await process.stdout.readline()  # warm
-            profile = cProfile.Profile()
-            cpu = time.process_time()
-            if arguments.profile:
-                profile.enable()
-            line = (await process.stdout.readline()).decode().split()
-            profile.disable()
-            cpu = time.process_time() - cpu
-            await process.wait()
-            sent, seconds = int(line[1]), float(line[2])
-            if arguments.json:
-                print(json.dumps({"per_s": sent / seconds, "us_per_message": cpu / sent * 1e6}), flush=True)
-                await exchange.stop(0)
-                return
-            commits = clue.metrics.counters["publish.commits"]
-            print(
-                f"{sent / seconds:,.0f} messages/s; {cpu / sent * 1e6:.0f} µs CPU of clue a message; {commits} commits"
-            )
-            for name, timing in clue.metrics.timings.items():
-                mean = timing.total_ms / timing.count
-                print(f"  {name}: {timing.count} times, mean {mean:.2f}, max {timing.max_ms:.2f}")
-            if arguments.profile:
-                pstats.Stats(profile).sort_stats("tottime").print_stats(30)
-    await exchange.stop(0)
+    measured = await one_clue.measure(
+        "tests.bench.clue_submit",
+        {name: getattr(arguments, name) for name in ("seconds", "edges", "batch", "users")},
+        limits=arguments.rules,
+        prepare=rules if arguments.rules else None,
+        profiled=arguments.profile,
+    )
+    if arguments.json:
+        print(json.dumps({"per_s": measured.per_s, "us_per_message": measured.us_per_message}), flush=True)
+        return
+    commits = measured.metrics.counters["publish.commits"]
+    print(f"{measured}; {commits} commits")
+    for name, timing in measured.metrics.timings.items():
+        mean = timing.total_ms / timing.count
+        print(f"  {name}: {timing.count} times, mean {mean:.2f}, max {timing.max_ms:.2f}")
+    measured.print_top(30)
 
 
 def main() -> None:

@@ -1,5 +1,5 @@
-"""What tests of services start from: for clue emptied shards, an exchange that takes all, two clues over both; for edges,
-which a module shares, names that no other test has used.
+"""What tests of services start from. For clue: emptied shards, an exchange that takes all, two clues over both. For
+edges, which a module shares: names that no other test has used.
 """
 
 import itertools

@@ -6,9 +6,7 @@ It lets everybody in, keeps its logs and lists of chatters in memory, and hands 
 from __future__ import annotations
 
 import asyncio
-import os
 import subprocess
-import sys
 import time
 import uuid
 from collections import defaultdict

@@ -7,14 +7,20 @@ import pytest
 from common.batcher import Batcher
 
 
-async def test_an_idle_batcher_sends_at_once():
-    """The first item does not wait for company."""
+def recorder():
+    """The batches that were sent, and a `send` that gives the items back."""
     sent = []
 
     async def send(items):
         sent.append(list(items))
         return items
 
+    return sent, send
+
+
+async def test_an_idle_batcher_sends_at_once():
+    """The first item does not wait for company."""
+    sent, send = recorder()
     assert await Batcher(send, limit=10).put(1) == 1
     assert sent == [[1]]
 
@@ -39,12 +45,7 @@ async def test_what_arrives_during_a_call_is_the_next_batch():
 
 async def test_a_batch_is_bounded():
     """More items than the limit go in several calls, in order."""
-    sent = []
-
-    async def send(items):
-        sent.append(list(items))
-        return items
-
+    sent, send = recorder()
     batcher = Batcher(send, limit=2)
     await asyncio.gather(*(batcher.put(n) for n in range(5)))
     assert sent == [[0, 1], [2, 3], [4]]
@@ -120,12 +121,7 @@ async def test_waiting_items_can_be_taken_back():
 
 async def test_a_batcher_with_a_rest_gathers_what_comes_meanwhile():
     """The first is sent at once; those that follow within the rest go together."""
-    sent = []
-
-    async def send(items):
-        sent.append(items)
-        return items
-
+    sent, send = recorder()
     batcher = Batcher(send, limit=10, rest=lambda item: 0.2)
     await batcher.put(1)
     second = batcher.put(2)
@@ -138,12 +134,7 @@ async def test_a_batcher_with_a_rest_gathers_what_comes_meanwhile():
 
 async def test_a_full_batch_does_not_rest():
     """Nothing could be gathered any more."""
-    sent = []
-
-    async def send(items):
-        sent.append(items)
-        return items
-
+    sent, send = recorder()
     batcher = Batcher(send, limit=2, rest=lambda item: 60.0)
     await asyncio.gather(*(batcher.put(number) for number in range(4)))
     assert sent == [[0, 1], [2, 3]]
@@ -151,12 +142,7 @@ async def test_a_full_batch_does_not_rest():
 
 async def test_what_is_taken_back_during_a_rest_is_not_sent():
     """And the batcher ends without a batch."""
-    sent = []
-
-    async def send(items):
-        sent.append(items)
-        return items
-
+    sent, send = recorder()
     batcher = Batcher(send, limit=10, rest=lambda item: 0.05)
     await batcher.put(1)
     batcher.put(2)
@@ -168,12 +154,7 @@ async def test_what_is_taken_back_during_a_rest_is_not_sent():
 
 async def test_an_urgent_item_ends_the_rest():
     """It goes at once, and takes along what waits."""
-    sent = []
-
-    async def send(items):
-        sent.append(items)
-        return items
-
+    sent, send = recorder()
     batcher = Batcher(send, limit=10, rest=lambda item: 60.0 if item < 10 else 0.0)
     await batcher.put(1)
     patient = batcher.put(2)
