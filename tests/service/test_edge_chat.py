@@ -393,14 +393,23 @@ async def test_a_log_that_cannot_be_read_is_told(clue, enter, name, channel):
         clue.available = True
 
 
-async def test_many_who_come_back_cost_one_reading(clue, enter, name, channel):
-    """A log that was read a moment ago is not read again."""
-    clients = [await enter(0, name(), channel, capabilities=IRCV3) for _ in range(5)]
+async def test_many_who_come_back_share_a_reading(clue, enter, name, channel):
+    """Those who ask while one is under way: it began too early for them, and the next serves all."""
+    first, *others = clients = [await enter(0, name(), channel, capabilities=IRCV3) for _ in range(5)]
     await clue.say(channel, "bob", "hi")
-    before = clue.calls["Replay"]
     for client in clients:
-        await client.send(f"CHATHISTORY LATEST {channel} * 10")
+        await client.hear(channel)
+    before = clue.calls["Replay"]
+    clue.answers_replays.clear()
+    try:
+        await first.send(f"CHATHISTORY LATEST {channel} * 10")
+        await eventually(lambda: clue.calls["Replay"] > before)
+        for client in others:
+            await client.send(f"CHATHISTORY LATEST {channel} * 10")
+            await client.fence()
+    finally:
+        clue.answers_replays.set()
     for client in clients:
         _, lines = await batch(client)
         assert len(lines) == 1
-    assert clue.calls["Replay"] == before + 1
+    assert clue.calls["Replay"] == before + 2

@@ -43,6 +43,8 @@ class ChatClue(LogClue):
         self.here: dict[str, dict[int, set[str]]] = defaultdict(dict)  # channel to edge run to logins
         self.answers_joins = asyncio.Event()  # cleared: they are answered, on the state of then, when it is set again
         self.answers_joins.set()
+        self.answers_replays = asyncio.Event()  # as with joins
+        self.answers_replays.set()
         self._exchange: Any = None
 
     async def __aexit__(self, *error: object) -> None:
@@ -105,6 +107,11 @@ class ChatClue(LogClue):
                 self.decide(group.channel, submission) for group in request.channels for submission in group.submissions
             ]
         )
+
+    async def Replay(self, request: clue_pb2.ReplayRequest, context: Any) -> clue_pb2.ReplayReply:
+        reply = await super().Replay(request, context)
+        await self.answers_replays.wait()
+        return reply
 
     async def Presence(self, request: clue_pb2.PresenceReport, context: Any) -> clue_pb2.PresenceReply:
         self.calls["Presence"] += 1
