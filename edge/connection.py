@@ -2,7 +2,7 @@
 
 Contract: 1. lines are handled in the order they came; 2. replies that need clue arrive as callbacks and find the
 session as it is then: closed connections ignore them; 3. everything a connection holds elsewhere (hub, door, follower)
-is given back in `lost`, once.
+is given back once, in `lost` or soon after it.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ from edge.session import Phase, Session
 from edge.timers import TimerWheel
 from edge.tracing import Tracer
 from edge.transports.base import Transport
+from edge.turnstile import Turnstile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,7 +60,7 @@ class Services:
 
     __slots__ = (
         "clue", "config", "delays", "expulsions", "follower", "hub", "inboxes", "log", "logs", "membership", "metrics",
-        "tasks", "tracer", "wheel",
+        "tasks", "tracer", "turnstile", "wheel",
     )  # fmt: skip
 
     def __init__(
@@ -92,6 +93,7 @@ class Services:
         self.tracer = tracer
         self.metrics = metrics
         self.log = log
+        self.turnstile = Turnstile()
         self.tasks: set[asyncio.Task[Any]] = set()  # joins under way; each removes itself
 
     def spawn(self, work: Any) -> None:
@@ -163,12 +165,16 @@ class Connection:
         self.closed = True
         self.session.closed()
         self._s.hub.sessions.pop(self.session.number, None)
-        for name in self.session.channels:
-            self._leave(name)
-        self._s.inboxes.leave(self)
         if self.on_lost is not None:
             self.on_lost()
             self.on_lost = None
+        if self.session.login:
+            self._s.turnstile.put(self._gone)
+
+    def _gone(self) -> None:
+        for name in self.session.channels:
+            self._leave(name)
+        self._s.inboxes.leave(self)
 
     # -- ending -------------------------------------------------------------------------------------------------
 
@@ -227,7 +233,9 @@ class Connection:
             elif isinstance(effect, Part):
                 self._leave(effect.channel)
             elif isinstance(effect, Authenticate):
-                self._s.clue.authenticate(effect.nick, effect.token).add_done_callback(self._authenticated)
+                self._s.clue.authenticate(effect.nick, effect.token).add_done_callback(
+                    partial(self._passed, self._authenticated)
+                )
             elif isinstance(effect, AlreadyThere):
                 out += self._s.membership.already_there(self, effect.channel)
             elif isinstance(effect, Names):
@@ -245,6 +253,10 @@ class Connection:
                 return
         if out:
             self.transport.send(out)
+
+    def _passed(self, answered: Callable[[asyncio.Future[Any]], None], future: asyncio.Future[Any]) -> None:
+        """Clue has answered a login or a join, and two hundred others with it."""
+        self._s.turnstile.put(partial(answered, future))
 
     def _authenticated(self, future: asyncio.Future[clue_pb2.LoginResult]) -> None:
         if not self.closed and not future.cancelled():
@@ -307,7 +319,9 @@ class Connection:
     def _ask_to_join(self, channel: str) -> None:
         user = self.session.user
         user_id, login = (user.user_id, user.login) if user is not None else (0, self.session.login)
-        self._s.clue.join(channel, user_id, login).add_done_callback(partial(self._joined, channel))
+        self._s.clue.join(channel, user_id, login).add_done_callback(
+            partial(self._passed, partial(self._joined, channel))
+        )
 
     def _joined(self, channel: str, future: asyncio.Future[clue_pb2.JoinResult]) -> None:
         if self.closed or future.cancelled():

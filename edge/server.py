@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import secrets
 import signal
+import socket
 import ssl
 from contextlib import AsyncExitStack
 from functools import partial
@@ -53,9 +53,10 @@ from edge.web import add_pages, handler
 
 _FIGURES_S = 1.5  # the load that the directory is told is at most this old
 _BACKLOG = 4_096
+# libuv accepts one connection of a listener in a turn of the loop, so a storm overflowed the backlog and waited for
+# repeated SYNs, up to 28 s [measured]. The same socket is watched this many times.
+_ACCEPTS = 4
 _TLS_HANDSHAKE_S = 20.0
-# Sessions live long and make no cycles: collect seldom (the full collection of 15,000 sessions stops everybody).
-_GC_THRESHOLDS = (50_000, 20, 100)
 
 
 class Edge:
@@ -139,9 +140,6 @@ class Edge:
                 self.inboxes.run(), self.membership.run(),
                 self.metrics.run(self.config.statsd),
             ):  # fmt: skip
-                gc.collect()
-                gc.freeze()
-                gc.set_threshold(*_GC_THRESHOLDS)
                 self.log.info(
                     "serving",
                     irc=self.registration.irc_address,
@@ -173,24 +171,21 @@ class Edge:
         stack.push_async_callback(runner.cleanup)
 
         async def irc(port: int, context: ssl.SSLContext | None) -> int:
-            try:
+            listeners = _listeners("IRC", config.host, port)
+            for listener in listeners:
                 server = await loop.create_server(
                     partial(TcpTransport, self.door, tls=context is not None),
-                    config.host, port, backlog=_BACKLOG, ssl=context,
+                    sock=listener, backlog=_BACKLOG, ssl=context,
                     ssl_handshake_timeout=_TLS_HANDSHAKE_S if context else None,
                 )  # fmt: skip
-            except OSError as error:
-                raise ConfigError(f"cannot listen for IRC on {config.host}:{port}: {error}") from error
-            stack.callback(server.close)
-            return int(server.sockets[0].getsockname()[1])
+                stack.callback(server.close)
+            return int(listeners[0].getsockname()[1])
 
         async def http(port: int, context: ssl.SSLContext | None) -> int:
-            site = web.TCPSite(runner, config.host, port, backlog=_BACKLOG, ssl_context=context)
-            try:
-                await site.start()
-            except OSError as error:
-                raise ConfigError(f"cannot listen for HTTP on {config.host}:{port}: {error}") from error
-            return int(runner.addresses[-1][1])
+            listeners = _listeners("HTTP", config.host, port)
+            for listener in listeners:
+                await web.SockSite(runner, listener, backlog=_BACKLOG, ssl_context=context).start()
+            return int(listeners[0].getsockname()[1])
 
         self.registration.irc_address = f"{config.advertise_host}:{await irc(config.irc_port, None)}"
         self.registration.http_address = f"{config.advertise_host}:{await http(config.http_port, None)}"
@@ -301,3 +296,17 @@ class Edge:
             self._complain_of_certificate()
         except ConfigError as error:
             self.log.error("certificate_kept", cause=str(error))
+
+
+def _listeners(what: str, host: str, port: int) -> list[socket.socket]:
+    """What listens at an address, each of it _ACCEPTS times. Raises ConfigError."""
+    listeners: list[socket.socket] = []
+    try:
+        for family, *_, address in socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        ):
+            listener = socket.create_server(address, family=family, backlog=_BACKLOG)
+            listeners += listener, *(listener.dup() for _ in range(_ACCEPTS - 1))
+    except OSError as error:
+        raise ConfigError(f"cannot listen for {what} on {host}:{port}: {error}") from error
+    return listeners

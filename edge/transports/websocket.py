@@ -73,6 +73,8 @@ class WebSocketTransport:
         await self._closing
 
     async def _close(self) -> None:
+        if self._transport.is_closing():
+            return  # nobody is there to hear it
         try:
             async with asyncio.timeout(_CLOSE_S):
                 await self._socket.close()
