@@ -1,8 +1,7 @@
 """Self-clocking batches: one call under way, and what arrives meanwhile is the next batch.
 
-An idle batcher adds no delay, a busy one batches by itself, and order is kept (ARCHITECTURE 3.2). One with a `rest`
-begins no batch sooner after the one before than its most urgent item allows: calls that cost more than what they carry
-become fewer.
+An idle batcher adds no delay, a busy one batches by itself, and order is kept (ARCHITECTURE 3.2). One with a `due`
+begins no batch before its most urgent item is due: calls that cost more than what they carry become fewer.
 Edges use one per lane towards clue; clue uses one per shard towards Redis and one per lane towards the exchanges.
 """
 
@@ -22,21 +21,23 @@ class Batcher(Generic[T, R]):
     future gets the result at its place, or the exception that `send` raised; 4. an idle batcher owns no task.
     """
 
-    __slots__ = ("_began", "_due", "_limit", "_loop", "_rest", "_resting", "_send", "_task", "_waiting")
+    __slots__ = ("_began", "_due", "_limit", "_loop", "_resting", "_send", "_task", "_until", "_waiting")
 
     def __init__(
         self,
         send: Callable[[list[T]], Awaitable[Sequence[R]]],
         *,
         limit: int,
-        rest: Callable[[T], float] | None = None,
+        due: Callable[[T, float], float] | None = None,
     ) -> None:
-        """`rest(item)`: seconds that must have passed since the last batch began before one begins for this item."""
+        """`due(item, began)`: the loop time at which a batch may begin for this item, when the last one began at
+        `began`. Asked again for the first that waits and for each newcomer, whenever one comes.
+        """
         self._send = send
         self._limit = limit
-        self._rest = rest
+        self._due = due
         self._resting: asyncio.Future[None] | None = None
-        self._began = self._due = 0.0
+        self._began = self._until = 0.0
         self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
         self._task: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -57,7 +58,9 @@ class Batcher(Generic[T, R]):
         self._waiting.append((item, future))
         if self._task is None:
             self._task = self._loop.create_task(self._run())
-        elif self._resting is not None and self._rest is not None and self._began + self._rest(item) < self._due:
+        elif self._resting is not None and (
+            len(self._waiting) >= self._limit or self._sooner(item) or self._sooner(self._waiting[0][0])
+        ):
             _wake(self._resting)
         return future
 
@@ -78,23 +81,27 @@ class Batcher(Generic[T, R]):
     async def _run(self) -> None:
         try:
             while self._waiting:
-                if self._rest is not None and await self._rested(self._rest):
+                if self._due is not None and await self._rested(self._due):
                     continue  # what waited may have been withdrawn
                 batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._limit))]
                 await self._send_one([item for item, _ in batch], [future for _, future in batch])
         finally:
             self._task = None
 
-    async def _rested(self, rest: Callable[[T], float]) -> bool:
+    def _sooner(self, item: T) -> bool:
+        """Sooner than what is rested for."""
+        return self._due is not None and self._due(item, self._began) < self._until
+
+    async def _rested(self, due: Callable[[T, float], float]) -> bool:
         """Wait until a batch may begin, or something changes; True: it took a while. A full batch need not wait."""
         assert self._loop is not None
         now = self._loop.time()
-        due = self._due = self._began + min(rest(item) for item, _ in self._waiting)
-        if due <= now or len(self._waiting) >= self._limit:
+        until = self._until = min(due(item, self._began) for item, _ in self._waiting)
+        if until <= now or len(self._waiting) >= self._limit:
             self._began = now
             return False
         self._resting = self._loop.create_future()
-        timer = self._loop.call_at(due, _wake, self._resting)
+        timer = self._loop.call_at(until, _wake, self._resting)
         try:
             await self._resting
         finally:

@@ -67,7 +67,7 @@ class LogReader:
         self._metrics.counters["history.queries"] += 1
         reader = self._readers.get(channel)
         if reader is None:
-            reader = Batcher(partial(self._read, channel), limit=ASKERS, rest=lambda _: REST_S)
+            reader = Batcher(partial(self._read, channel), limit=ASKERS, due=lambda _, began: began + REST_S)
             self._readers[channel] = reader
         return reader.put(None)
 

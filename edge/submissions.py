@@ -15,10 +15,9 @@ home knows those that it was given by the old one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from operator import attrgetter
 from typing import Any
 
 from common.batcher import Batcher
@@ -29,14 +28,11 @@ from common.pb import clue_pb2
 from common.sharding import LANES, lane
 from edge import clues
 from edge.clues import Clues
+from edge.pace import Pace
 
 LEAST = 0.2  # of DECIDE_S a batch must have left: with less it is not sent, and its senders know that it was not
 # Items of one call. 200 submissions at their largest are 0.5 MB.
 MAX_BATCH = 200
-# Between the beginnings of two batches of a lane whose lines are all for large channels, which show them in bundles
-# anyway. A batch costs the edge alone 0.9 ms and a line in it 0.07 [m: 20 members, 200 and 800 lines/s]; all services
-# together five times that. With 40 ms two of 50 lines/s go together, and meet a channel that has rested.
-REST_S = 0.04
 WAITING_PER_CHANNEL = 2_000
 _AGAIN_S = 0.02  # between redirects of the same batch: two homes that name each other are not asked without a pause
 
@@ -52,7 +48,27 @@ class _Waiting:
     submission: clue_pb2.Submission
     put_at: float
     verdict: asyncio.Future[Verdict]
-    rest_s: float
+    patient: bool
+    arrived: float = 0.0  # loop time
+
+
+class _Lane:
+    """What goes to one cluster by one lane. Patient lines wait for others."""
+
+    __slots__ = ("_loop", "_pace", "batcher")
+
+    def __init__(self, send: Callable[[list[_Waiting]], Awaitable[list[None]]]) -> None:
+        self.batcher = Batcher(send, limit=MAX_BATCH, due=self._due)
+        self._pace = Pace()
+        self._loop = asyncio.get_running_loop()
+
+    def put(self, item: _Waiting) -> None:
+        item.arrived = self._loop.time()
+        self._pace.arrived(item.arrived)
+        self.batcher.put(item)
+
+    def _due(self, item: _Waiting, began: float) -> float:
+        return self._pace.due(item.arrived) if item.patient else 0.0
 
 
 class _Channel:
@@ -97,14 +113,14 @@ class Submissions:
         self._log = log
         self._clock = clock
         self._numbers = [0] * LANES  # of the last batch of each lane
-        self._lanes: dict[tuple[str, int], Batcher[_Waiting, None]] = {}
+        self._lanes: dict[tuple[str, int], _Lane] = {}
         self._channels: dict[str, _Channel] = {}
         self._following: set[asyncio.Task[None]] = set()
         metrics.gauge("submit.waiting", lambda: sum(channel.count for channel in self._channels.values()))
 
     def put(self, name: str, submission: clue_pb2.Submission, *, patient: bool) -> asyncio.Future[Verdict]:
         """Resolves with a verdict: ALLOWED, DENIED, or UNAVAILABLE when the outcome could not be learned. `patient`: it
-        need not go at once when others have just gone.
+        may wait some milliseconds for others of its lane.
         """
         verdict: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
         channel = self._channels.get(name)
@@ -115,7 +131,7 @@ class Submissions:
             verdict.set_result(_denied(_TOO_MANY))
             return verdict
         channel.count += 1
-        item = _Waiting(name, submission, self._clock.monotonic(), verdict, REST_S if patient else 0.0)
+        item = _Waiting(name, submission, self._clock.monotonic(), verdict, patient)
         if channel.held is not None:
             channel.held.append(item)
         else:
@@ -125,21 +141,19 @@ class Submissions:
     async def close(self) -> None:
         """Wait until what was put has its verdicts."""
         while self._channels:
-            for batcher in list(self._lanes.values()):
-                await batcher.close()
+            for way in list(self._lanes.values()):
+                await way.batcher.close()
             if self._following:
                 await asyncio.wait(self._following)
 
     # -- one lane's batches -------------------------------------------------------------------------------------
 
-    def _lane(self, cluster: str, number: int) -> Batcher[_Waiting, None]:
+    def _lane(self, cluster: str, number: int) -> _Lane:
         key = (cluster, number)
-        batcher = self._lanes.get(key)
-        if batcher is None:
-            batcher = self._lanes[key] = Batcher(
-                partial(self._send, cluster, number), limit=MAX_BATCH, rest=attrgetter("rest_s")
-            )
-        return batcher
+        way = self._lanes.get(key)
+        if way is None:
+            way = self._lanes[key] = _Lane(partial(self._send, cluster, number))
+        return way
 
     async def _send(self, cluster: str, number: int, items: list[_Waiting]) -> list[None]:
         now = self._clock.monotonic()
@@ -222,7 +236,7 @@ class Submissions:
     def _leave(self, cluster: str, batch: _Batch, group: _Group, elsewhere: clue_pb2.Elsewhere) -> None:
         """The channel has left the lane's cluster; nothing of it may overtake what was in the batch."""
         channel = self._channels[group.channel]
-        channel.held = self._lane(cluster, batch.lane).withdraw(lambda item: item.channel == group.channel)
+        channel.held = self._lane(cluster, batch.lane).batcher.withdraw(lambda item: item.channel == group.channel)
         own = _Batch(batch.lane, batch.number, batch.tries, batch.deadline, [group])
         task = asyncio.get_running_loop().create_task(self._follow(channel, own, group, elsewhere))
         self._following.add(task)

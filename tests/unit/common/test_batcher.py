@@ -122,7 +122,7 @@ async def test_waiting_items_can_be_taken_back():
 async def test_a_batcher_with_a_rest_gathers_what_comes_meanwhile():
     """The first is sent at once; those that follow within the rest go together."""
     sent, send = recorder()
-    batcher = Batcher(send, limit=10, rest=lambda item: 0.2)
+    batcher = Batcher(send, limit=10, due=lambda item, began: began + 0.2)
     await batcher.put(1)
     second = batcher.put(2)
     for _ in range(5):
@@ -135,15 +135,43 @@ async def test_a_batcher_with_a_rest_gathers_what_comes_meanwhile():
 async def test_a_full_batch_does_not_rest():
     """Nothing could be gathered any more."""
     sent, send = recorder()
-    batcher = Batcher(send, limit=2, rest=lambda item: 60.0)
+    batcher = Batcher(send, limit=2, due=lambda item, began: began + 60.0)
     await asyncio.gather(*(batcher.put(number) for number in range(4)))
     assert sent == [[0, 1], [2, 3]]
+
+
+async def test_a_batch_that_becomes_full_during_a_rest_is_sent():
+    """Whoever comes last does not wait for the others' rest."""
+    sent, send = recorder()
+    batcher = Batcher(send, limit=2, due=lambda item, began: began + 60.0)
+    first = batcher.put(1), batcher.put(2)
+    await asyncio.gather(*first)
+    third = batcher.put(3)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert sent == [[1, 2]]
+    assert await asyncio.gather(third, batcher.put(4)) == [3, 4]
+    assert sent == [[1, 2], [3, 4]]
+
+
+async def test_a_newcomer_may_end_the_rest_of_those_who_wait():
+    """They are asked again when one comes: by then it may be known that nobody follows."""
+    sent, send = recorder()
+    until = {1: 60.0}
+    batcher = Batcher(send, limit=10, due=lambda item, began: asyncio.get_running_loop().time() + until.get(item, 60.0))
+    first = batcher.put(1)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert sent == []
+    until[1] = -1.0
+    assert await asyncio.gather(first, batcher.put(2)) == [1, 2]
+    assert sent == [[1, 2]]
 
 
 async def test_what_is_taken_back_during_a_rest_is_not_sent():
     """And the batcher ends without a batch."""
     sent, send = recorder()
-    batcher = Batcher(send, limit=10, rest=lambda item: 0.05)
+    batcher = Batcher(send, limit=10, due=lambda item, began: began + 0.05)
     await batcher.put(1)
     batcher.put(2)
     await asyncio.sleep(0)
@@ -155,7 +183,7 @@ async def test_what_is_taken_back_during_a_rest_is_not_sent():
 async def test_an_urgent_item_ends_the_rest():
     """It goes at once, and takes along what waits."""
     sent, send = recorder()
-    batcher = Batcher(send, limit=10, rest=lambda item: 60.0 if item < 10 else 0.0)
+    batcher = Batcher(send, limit=10, due=lambda item, began: began + 60.0 if item < 10 else 0.0)
     await batcher.put(1)
     patient = batcher.put(2)
     for _ in range(5):
