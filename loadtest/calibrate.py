@@ -48,7 +48,7 @@ def fan_out(folder: Path, joined_for_ms: int = JOINED_FOR_MS, lose: int = 0) -> 
     """The bare server, running. `lose`: it leaves out one write in so many (0: none)."""
     port = free_port()
     command = [str(build(folder)), str(port), str(joined_for_ms), str(lose)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
     try:
         time.sleep(0.3)
         if process.poll() is not None:

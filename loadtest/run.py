@@ -70,7 +70,9 @@ def _drive(plan: Plan, folder: Path, record: Record, processes: Processes, *, ye
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     most = plan.viewers / 500 + plan.seconds + 400
     with (folder / "load.log").open("wb") as output:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
         try:
             deadline = time.monotonic() + most
             shown = time.monotonic()

@@ -150,11 +150,14 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes], what: str, deadli
 def running(command: list[str], core: int | None = None, **options: object) -> Iterator[subprocess.Popen[bytes]]:
     """A process pinned to a core, stopped at the end: SIGTERM, and SIGKILL when 20 s did not suffice.
 
-    It is bound to us as the stack's services are to the stack: when we are killed, it goes too.
+    It is bound to us as the stack's services are to the stack: when we are killed, it goes too. And it has a session of
+    its own as they have: the kernel shares a core among sessions first (sched(7), "autogroup"), and in a shell's, which
+    may be a favoured one, a load would come before the services beside it.
     """
     process = subprocess.Popen(
         [sys.executable, str(_BOUND_CHILD), str(os.getpid()), *command],
         preexec_fn=None if core is None else lambda: os.sched_setaffinity(0, {core}),
+        start_new_session=True,
         **options,  # type: ignore[call-overload]
     )
     try:
