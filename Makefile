@@ -39,7 +39,7 @@ bench: .venv/installed-dev ## measure this machine against the C floor and peers
 bench-quick: .venv/installed-dev ## small loads, one turn: proves that the benchmark runs
 	@$(BIN)/python -u -m tests.bench --quick $(ARGS)
 
-load: .venv/installed-dev ## load a stack of its own for a minute (ARGS="storm --viewers 5000": python -m loadtest --help)
+load: .venv/installed-dev ## load a stack of its own for a minute (ARGS="storm --viewers 5000", "limit", "raid" ...: python -m loadtest --help)
 	@$(BIN)/python -u -m loadtest $(or $(ARGS),tpp)
 
 load-full: .venv/installed-dev ## the same for ten minutes

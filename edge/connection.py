@@ -8,6 +8,7 @@ is given back once, in `lost` or soon after it.
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Collection, Iterable
 from functools import partial
@@ -389,7 +390,8 @@ class Connection:
         if self.session.phase is Phase.REGISTERING:
             self.disconnect(Disconnect.REGISTRATION_TIMEOUT)
         else:
-            self._s.wheel.schedule(self._s.config.ping_s, self._ping_due)
+            # After a storm all came in the same second: they shall not be pinged, and answer, in the same one.
+            self._s.wheel.schedule(self._s.config.ping_s * random.uniform(0.5, 1.0), self._ping_due)
 
     def _ping_due(self) -> None:
         """Any line is a sign of life, not only PONG (clients.md 34)."""
