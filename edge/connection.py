@@ -394,15 +394,18 @@ class Connection:
             self._s.wheel.schedule(self._s.config.ping_s * random.uniform(0.5, 1.0), self._ping_due)
 
     def _ping_due(self) -> None:
-        """Any line is a sign of life, not only PONG (clients.md 34)."""
+        """Any line is a sign of life, not only PONG (clients.md 34): who gave one lately is not asked for another."""
         if self.closed:
             return
+        now, period = self._s.wheel.now, self._s.config.ping_s
         if self._pinged and self._heard < self._pinged:
             self.disconnect(Disconnect.PING_TIMEOUT)
-            return
-        self._pinged = self._s.wheel.now
-        self.transport.send(render.PING)
-        self._s.wheel.schedule(self._s.config.ping_s, self._ping_due)
+        elif now - self._heard < period / 2:
+            self._s.wheel.schedule(period / 2, self._ping_due)
+        else:
+            self._pinged = now
+            self.transport.send(render.PING)
+            self._s.wheel.schedule(period, self._ping_due)
 
     def _slow_due(self) -> None:
         if self.closed or not self._slow_since:

@@ -52,6 +52,19 @@ async def test_any_line_is_a_sign_of_life(house, name):
         assert not client.closed
 
 
+async def test_who_speaks_is_not_pinged(house, name):
+    """Two periods long; then it falls silent, and is."""
+    async with await Client.connect(house.tcp[0]) as client:
+        await client.login(name())
+        heard = []
+        until = time.monotonic() + REGISTRATION_S + 2 * PING_S
+        while time.monotonic() < until:
+            heard += await client.fence()
+            await asyncio.sleep(0.2)
+        assert heard == []
+        await client.expect("PING :tmi.twitch.tv$", within=LATEST_S)
+
+
 async def test_those_who_came_together_are_not_pinged_together(house, name):
     """After a storm all would answer in the same second, for ever."""
 
