@@ -62,8 +62,8 @@ class ClueClient:
         """Resolves with a result; UNAVAILABLE when no clue or shard answered in time."""
         number = lane(nick.lower()) // _LANES_PER_LOGIN_BATCH
         login = clue_pb2.Login(nick=nick, token=token)
-        rest_s = _LOGINS_REST_S
-        return self._batcher(self._logins, self._send_logins, self._homes.own, number, rest_s=rest_s).put(login)
+        batcher = self._batcher(self._logins, self._send_logins, self._homes.own, number, rest_s=_LOGINS_REST_S)
+        return batcher.put(login)
 
     def join(self, channel: str, user_id: int, login: str) -> asyncio.Future[clue_pb2.JoinResult]:
         """Resolves with a result; UNAVAILABLE (or MOVED, without an end) when no clue or shard answered in time."""

@@ -234,9 +234,7 @@ class Connection:
             elif isinstance(effect, Part):
                 self._leave(effect.channel)
             elif isinstance(effect, Authenticate):
-                self._s.clue.authenticate(effect.nick, effect.token).add_done_callback(
-                    partial(self._passed, self._authenticated)
-                )
+                self._s.turnstile.after(self._s.clue.authenticate(effect.nick, effect.token), self._authenticated)
             elif isinstance(effect, AlreadyThere):
                 out += self._s.membership.already_there(self, effect.channel)
             elif isinstance(effect, Names):
@@ -254,10 +252,6 @@ class Connection:
                 return
         if out:
             self.transport.send(out)
-
-    def _passed(self, answered: Callable[[asyncio.Future[Any]], None], future: asyncio.Future[Any]) -> None:
-        """Clue has answered a login or a join, and two hundred others with it."""
-        self._s.turnstile.put(partial(answered, future))
 
     def _authenticated(self, future: asyncio.Future[clue_pb2.LoginResult]) -> None:
         if not self.closed and not future.cancelled():
@@ -320,9 +314,7 @@ class Connection:
     def _ask_to_join(self, channel: str) -> None:
         user = self.session.user
         user_id, login = (user.user_id, user.login) if user is not None else (0, self.session.login)
-        self._s.clue.join(channel, user_id, login).add_done_callback(
-            partial(self._passed, partial(self._joined, channel))
-        )
+        self._s.turnstile.after(self._s.clue.join(channel, user_id, login), partial(self._joined, channel))
 
     def _joined(self, channel: str, future: asyncio.Future[clue_pb2.JoinResult]) -> None:
         if self.closed or future.cancelled():

@@ -1,6 +1,6 @@
 """Those who come and go, a few at a time, so that a storm of them does not hold up who is chatting.
 
-A batch of answers from clue lets in two hundred at once, and a crowd that loses its way in leaves by the thousand: what
+A batch of answers from clue lets in dozens at once, and a crowd that loses its way in leaves by the thousand: what
 that takes, 0.1 ms each, is not done in one turn of the loop. Contract: 1. calls are made in the order they were put;
 2. what is put into an idle turnstile is called in the next turn; 3. a call that raises ends nobody else's.
 """
@@ -11,6 +11,10 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+T = TypeVar("T")
 
 TURN_S = 0.002  # of one turn of the loop; a single call may take longer
 
@@ -32,6 +36,10 @@ class Turnstile:
         if not self._turning:
             self._turning = True
             self._loop.call_soon(self._turn)
+
+    def after(self, future: asyncio.Future[T], call: Callable[[asyncio.Future[T]], None]) -> None:
+        """`call(future)` in its turn, once the future is done."""
+        future.add_done_callback(lambda done: self.put(partial(call, done)))
 
     def _turn(self) -> None:
         until = time.monotonic() + TURN_S
