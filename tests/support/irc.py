@@ -151,8 +151,17 @@ class Client:
         """The lines before the next one in which `pattern` is found; that one is consumed as well."""
         return (await self._passed(pattern, within))[:-1]
 
+    async def saw(self, pattern: str, within: float = DEADLINE_S) -> None:
+        """Wait until `pattern` is found in a line of whatever age: what comes by the channel may be before or after an
+        answer. Nothing is consumed.
+        """
+        found = re.compile(pattern)
+        await self._until(lambda: any(map(found.search, self.received)), f"a line with {pattern!r}", within)
+
     async def fence(self) -> list[str]:
-        """Everything that came before the answer to a PING sent now: what the session itself had to say is in it."""
+        """Everything that came before the answer to a PING sent now: what the session itself had to say is in it, and
+        not yet what comes by the channel.
+        """
         token = f"fence-{next(self._fences)}"
         await self.send(f"PING :{token}")
         return await self.collect_until(rf"PONG tmi\.twitch\.tv :{token}$")
