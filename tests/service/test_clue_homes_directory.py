@@ -231,7 +231,7 @@ async def test_without_the_directory(four_servers, gone, monkeypatch):
                 assert verdict.outcome == ALLOWED
                 assert (await main.clue.join("#chan", bob.user_id, "bob")).outcome == ADMITTED
                 assert (await event.clue.join("#moved")).outcome == ADMITTED
-                assert time.monotonic() - started < 1.0
+                assert time.monotonic() - started < 3.0  # a time-out for each of them would take longer
                 guest = await main.clue.join("#chan", ann.user_id, "ann")
                 assert (guest.outcome, guest.chatter.display_name) == (ADMITTED, "ann")
                 [verdict] = await main.clue.say("#chan", (ann.user_id, "ann"), "as a guest")
