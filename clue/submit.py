@@ -224,27 +224,22 @@ class Submitter:
         assert profile is not None  # the rule known_author
         submission = work.submissions[i]
         shown = candidate.text.shown
-        reply = None
-        if i in work.parents:
-            reply = _reply_to(work.parents[i])
-            shown = _addressed(shown, reply.parent_display_name)
         first_day = member.first_day
-        publication = chat_pb2.Publication(
-            id=submission.id,
-            ts_ms=moment.now_ms,
-            room_id=room.room.room_id,
-            line=chat_pb2.Line(
-                author=member.chatter(profile, work.name),
-                text=shown,
-                client_nonce=submission.client_nonce,
-                reply=reply,
-                emotes=moment.vocabulary.emote_tag(shown),
-                returning_chatter=first_day is not None and 0 < moment.day - first_day <= RETURNING_DAYS,
-                edge_run=moment.edge_run,
-                session=submission.session,
-                delay_s=0 if member.moderator else room.modes.delay_s,
-            ),
-        ).SerializeToString()
+        # Written field by field: it takes half the time of the constructor's keywords.
+        message = chat_pb2.Publication(id=submission.id, ts_ms=moment.now_ms, room_id=room.room.room_id)
+        line = message.line
+        if i in work.parents:
+            line.reply.CopyFrom(_reply_to(work.parents[i]))
+            shown = _addressed(shown, line.reply.parent_display_name)
+        line.author.CopyFrom(member.chatter(profile, work.name))
+        line.text = shown
+        line.client_nonce = submission.client_nonce
+        line.emotes = moment.vocabulary.emote_tag(shown)
+        line.returning_chatter = first_day is not None and 0 < moment.day - first_day <= RETURNING_DAYS
+        line.edge_run = moment.edge_run
+        line.session = submission.session
+        line.delay_s = 0 if member.moderator else room.modes.delay_s
+        publication = message.SerializeToString()
         if denial is not None:
             return self._held(work.name, submission.id, candidate.text.shown, profile, publication, denial, moment)
         floor_ms = 0 if member.privileged else self._limits.floor_ms
@@ -418,12 +413,9 @@ class Submitter:
                     if late:
                         counters["publish.delayed"] += 1
                     profile = work.profiles[i]
-                    reply.verdicts.add(
-                        outcome=clue_pb2.Verdict.ALLOWED,
-                        seq=result,
-                        delayed=late,
-                        chatter=work.member(i).chatter(profile, work.name) if profile else None,
-                    )
+                    allowed = reply.verdicts.add(outcome=clue_pb2.Verdict.ALLOWED, seq=result, delayed=late)
+                    if profile:
+                        allowed.chatter.CopyFrom(work.member(i).chatter(profile, work.name))
         return reply
 
 

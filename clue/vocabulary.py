@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -69,14 +69,18 @@ class Vocabulary:
         if not emotes:
             return ""
         text = inner(text)
-        found = emotes.keys() & text.split(" ")
-        if not found:
+        words = text.split(" ")
+        if emotes.keys().isdisjoint(words):
             return ""
-        places: dict[str, list[tuple[int, int]]] = {}
-        for name in found:
-            places.setdefault(emotes[name], []).extend(_places(name, text))
-        in_order = sorted((sorted(where), emote) for emote, where in places.items())
-        return "/".join(f"{emote}:" + ",".join(f"{first}-{last}" for first, last in where) for where, emote in in_order)
+        places: dict[str, list[str]] = {}  # in the order in which they come first
+        first = 0
+        for word in words:
+            end = first + len(word)
+            emote = emotes.get(word)
+            if emote is not None:
+                places.setdefault(emote, []).append(f"{first}-{end - 1}")
+            first = end + 1
+        return "/".join([f"{emote}:{','.join(where)}" for emote, where in places.items()])
 
     def only_emotes(self, text: str) -> bool:
         return self.emotes.keys() >= set(inner(text).split(" "))
@@ -105,17 +109,6 @@ def stored_emotes(emotes: dict[str, str]) -> str:
 
 def stored_terms(terms: Iterable[tuple[str, str]]) -> str:
     return "\n".join(f"{action} {term}" for action, term in terms)
-
-
-def _places(name: str, text: str) -> Iterator[tuple[int, int]]:
-    """First and last code point of each word that is `name`; written so because it runs for every message with one."""
-    size = len(name)
-    at = text.find(name)
-    while at != -1:
-        end = at + size
-        if (at == 0 or text[at - 1] == " ") and (end == len(text) or text[end] == " "):
-            yield at, end - 1
-        at = text.find(name, end)
 
 
 class Edit(NamedTuple):

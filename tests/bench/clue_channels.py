@@ -18,7 +18,7 @@ import uuid
 
 import uvloop
 
-from common import rpc
+from common import lifecycle, rpc
 from common.pb import clue_pb2, clue_pb2_grpc
 from common.sharding import lane
 from tests.bench import one_clue
@@ -127,7 +127,10 @@ def main() -> None:
     parser.add_argument("--profile", action="store_true", help="print cProfile's top ten (slows it down by half)")
     parser.add_argument("--load", metavar="ADDRESS", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    uvloop.run(load(arguments.load, arguments) if arguments.load else serve(arguments))
+    if arguments.load:
+        uvloop.run(load(arguments.load, arguments))
+    else:
+        lifecycle.run(lambda: serve(arguments))
 
 
 if __name__ == "__main__":

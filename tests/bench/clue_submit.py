@@ -19,7 +19,7 @@ import uuid
 
 import uvloop
 
-from common import rpc
+from common import lifecycle, rpc
 from common.pb import clue_pb2, clue_pb2_grpc
 from tests.bench import one_clue
 
@@ -119,7 +119,7 @@ def main() -> None:
     if arguments.load:
         uvloop.run(load(arguments.load, arguments))
     else:
-        uvloop.run(serve(arguments))
+        lifecycle.run(lambda: serve(arguments))
 
 
 if __name__ == "__main__":
