@@ -103,6 +103,12 @@ class Cluster:
         self._stopped.discard(pid)
         self._signal(pid, signal.SIGCONT)
 
+    def freeze_supervisor(self) -> None:
+        """Nothing that is killed from now on is started again."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        self._stopped.add(self._process.pid)
+
     async def cut_link(self) -> None:
         """Between exchange-1 and edge-2, as soon as there is one. Raises AssertionError when there is none to cut."""
         assert self._process is not None

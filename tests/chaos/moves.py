@@ -27,7 +27,7 @@ from ops import mover
 from ops.checker import percentile
 from ops.control import Target, find_all
 from ops.move import MoveError
-from tests.chaos import episode, next_door, report
+from tests.chaos import episode, next_door, report, survivor
 from tests.chaos.cluster import ROOT, Cluster
 from tests.chaos.crowd_link import CrowdLink
 from tests.chaos.episode import Outcome
@@ -42,6 +42,7 @@ _AFTER_MOVE_S = 1.0
 _STILL_AT_MOST_S = 5.0
 _STARTING_S = 0.2         # Python and gRPC need longer until a mover does anything
 _PAUSE_GOAL_S = 0.25      # of what a move adds
+_FELT_GOAL_S = 0.02       # of what the end of another cluster adds to delay
 _WITHOUT_KILLS = ("moves", "follow")
 _FOLLOWERS = 40
 _FOLLOW_WITHIN_S = 3
@@ -68,6 +69,11 @@ class Moves:
     def added_s(self) -> float:
         """What moves add to silence: judged."""
         return max(0.0, percentile(self.gaps_s, 99) - percentile(self.still_s, 99))
+
+    @property
+    def added_delay_s(self) -> float:
+        """The same of delays."""
+        return max(0.0, percentile(self.delays_s, 99) - percentile(self.still_delays_s, 99))
 
     @property
     def noisy(self) -> bool:
@@ -347,23 +353,18 @@ async def followed(place: Stage, moves: Moves, count: int) -> Outcome:
     return outcome
 
 
-async def event_killed(place: Stage) -> None:
-    """All processes of event at once, -9; main's users are judged alone (those of event are cut off and come back)."""
-    for service in place.cluster.facts()["services"]:
-        if service["cluster"] == "event":
-            place.cluster.kill(service["name"])
-    await asyncio.sleep(5.0)
-
-
 PARTS: dict[str, str] = {
     "moves": "ten moves back and forth",
     "kill-mover": "kill -9 of the mover after each of its steps, then a second move",
     "kill-clue": "kill -9 of a clue, of either cluster, in the middle of each of four moves",
     "kill-exchange": "kill -9 of an exchange, of either cluster, in the middle of each of four moves",
     "follow": "four moves with `--redirect clients`",
-    "kill-event": "kill -9 of all processes of event while the channel lives on main",
+    "kill-event": "no move: kill -9 of all processes of event while main serves a channel of its own",
+    "kill-main": "no move: kill -9 of all processes of main while event serves a channel of its own",
     "next-door": "no move: the cluster test under full load next to main, with 300 members",
 }
+
+SURVIVORS = {"kill-event": "main", "kill-main": "event"}  # whose users are asked in these parts
 
 
 async def beside_test(data: Path, say: Callable[[str], None], seed: int) -> tuple[Outcome, Moves]:
@@ -393,16 +394,45 @@ async def beside_test(data: Path, say: Callable[[str], None], seed: int) -> tupl
     return outcome, moves
 
 
+async def survived(data: Path, say: Callable[[str], None], part: str, seed: int) -> tuple[Outcome, Moves]:
+    """The load of the cluster that stays, before and after the other's end."""
+    moves = Moves()
+    async with survivor.survivor(data, say, stays=SURVIVORS[part], seed=seed) as left:
+        place = Stage(left.cluster, left.load, left.logs, {}, say)
+
+        async def kill() -> None:
+            begun = time.monotonic()
+            await place._watch()
+            await asyncio.sleep(survivor.WITH_S)
+            moves.still_s += await place._gaps()
+            between = time.monotonic()
+            await place._watch()
+            say(f"    killed: {', '.join(left.kill_other())}")
+            await asyncio.sleep(survivor.WITHOUT_S)
+            moves.gaps_s += await place._gaps()
+            moves.still_spans.append((begun, between))
+            moves.spans.append((between, time.monotonic()))
+
+        async with lateness(moves.own_lateness_s):
+            outcome = await judged(place, part, PARTS[part], kill)
+        moves.time(left.load)
+        say(f"    {moves}")
+    return outcome, moves
+
+
 async def run(
     data: Path, say: Callable[[str], None], *, members: int, speakers: int, rate: float, seed: int, parts: list[str],
     count: int,
 ) -> list[tuple[Outcome, Moves]]:
     results: list[tuple[Outcome, Moves]] = []
-    together = [name for name in parts if name != "next-door"]
+    together = [name for name in parts if name != "next-door" and name not in SURVIVORS]
     if together:
         results += await _run_together(data, say, members, speakers, rate, seed, together, count)
     if "next-door" in parts:
         results.append(await beside_test(data / "next-door", say, seed))
+    for part in parts:
+        if part in SURVIVORS:
+            results.append(await survived(data / part, say, part, seed))
     return results
 
 
@@ -419,10 +449,7 @@ async def _run_together(
                 "kill-mover": lambda moves=moves: mover_killed(place, moves),
                 "kill-clue": lambda moves=moves: service_killed(place, moves, "clue", 4),
                 "kill-exchange": lambda moves=moves: service_killed(place, moves, "exchange", 4),
-                "kill-event": lambda: event_killed(place),
             }
-            if name == "kill-event" and place.home != "main":
-                await place.move(Moves())
             async with lateness(moves.own_lateness_s):
                 if name == "follow":
                     outcome = await followed(place, moves, 4)
@@ -442,6 +469,8 @@ def is_met(outcome: Outcome, moves: Moves) -> bool:
         return False
     if moves.apart is not None and not moves.apart.kept:
         return False
+    if outcome.fault in SURVIVORS:
+        return moves.added_delay_s <= _FELT_GOAL_S
     return outcome.fault not in _WITHOUT_KILLS or (moves.added_s <= _PAUSE_GOAL_S and not moves.noisy)
 
 
