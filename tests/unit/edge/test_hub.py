@@ -34,6 +34,22 @@ class Member:
         return [line.partition(b" PRIVMSG #c :")[2].decode() for line in lines if b"PRIVMSG" in line]
 
 
+class FakeLoop:
+    """Keeps what was asked for: seconds from now, 0 for at once."""
+
+    def __init__(self):
+        self.now, self.waits = 100.0, []
+
+    def time(self):
+        return self.now
+
+    def call_soon(self, call):
+        self.waits.append(0.0)
+
+    def call_later(self, wait, call):
+        self.waits.append(wait)
+
+
 def line(text, *, session=0, run=1):
     return Publication(
         id=text, line=Line(text=text, author=Chatter(login="bob", user_id=1), edge_run=run, session=session)
@@ -246,11 +262,28 @@ async def test_a_channel_that_was_quiet_is_served_at_once(hub):
     hub.join("#c", member)
     channel = hub.channels["#c"]
     channel._cost_s, channel._last_end = 1.0, hub.loop.time() - 60.0
-    hub.coalesce_max_s = 30.0
+    hub.coalesce_max_s = 0.1
     hub.publish("#c", [line("a")])
     for _ in range(5):
         await asyncio.sleep(0)
     assert member.texts == ["a"]
+
+
+@pytest.mark.parametrize(("apart_s", "wait_s"), [(0.040, 0.0), (0.010, 0.018 - 0.005)])
+async def test_a_line_waits_only_where_another_is_expected(hub, apart_s, wait_s):
+    """Bundles that come less often than a pass gathers for are shown at once, however late the last pass ended."""
+    loop = hub.loop = FakeLoop()
+    hub.coalesce_max_s = 0.1
+    hub.join("#c", Member())
+    channel = hub.channels["#c"]
+    for number in range(30):
+        channel._cost_s, channel._last_end = 0.010, loop.now - 0.011
+        hub.publish("#c", [line(str(number))])
+        waited = loop.waits.pop()
+        channel._begin()
+        channel._pass = None
+        loop.now += apart_s
+    assert waited == pytest.approx(wait_s, abs=1e-3)
 
 
 async def test_a_cheap_channel_does_not_wait(hub):
