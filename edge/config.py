@@ -37,7 +37,7 @@ class EdgeConfig:
     slow_s: float = 30.0                # passed over for longer: disconnected
     presence_s: float = 10.0            # between reports of who is here; others' JOIN and PART come as often
     trace_every: int = 1000             # messages, of which one is followed through all hops; 0: only requested ones
-    coalesce_max_ms: float = 100.0      # the longest that a publication waits for others of its channel
+    coalesce_max_ms: float = 75.0       # the longest that a publication waits for others of its channel
 
     def __post_init__(self) -> None:
         if bool(self.tls_cert) != bool(self.tls_key):
