@@ -20,7 +20,8 @@ class Plan:
     crowd: int = 15_000  # members of the largest channel
     crowd_rate: float = 50
     hot: int = 10_000  # members of the hot channel next to a quiet one
-    saturation: tuple[float, ...] = (50, 67, 80, 100, 133, 167, 200)
+    quiet_s: float = 20.0  # of each measurement of these two
+    saturation: tuple[float, ...] = (50, 67, 100, 200, 400, 800, 1_600, 2_400, 3_200)
     sessions: int = 10_000  # of the memory and login measurements
     tls_sessions: int = 500
     delay_messages: int = 500
@@ -34,6 +35,7 @@ QUICK = Plan(
     rates=(50, 200),
     crowd=2_000,
     hot=1_000,
+    quiet_s=2.0,
     saturation=(50, 200),
     sessions=1_000,
     tls_sessions=50,

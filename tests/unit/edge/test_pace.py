@@ -34,7 +34,9 @@ def longest(made):
     return max(at - lines[0] for at, lines in made)
 
 
-@pytest.mark.parametrize(("rate", "lines", "wait_s"), [(25, 1, 0.0), (32, 1, 0.0), (50, 2, 0.020), (80, 4, 0.0375), (200, 9, 0.040)])
+@pytest.mark.parametrize(
+    ("rate", "lines", "wait_s"), [(25, 1, 0.0), (32, 1, 0.0), (50, 2, 0.020), (80, 4, 0.0375), (200, 9, 0.040)]
+)
 def test_a_bundle_ends_with_the_last_line_that_can_be_expected(rate, lines, wait_s):
     made = bundles(steady(rate))[20:]
     assert {len(bundle) for _, bundle in made} == {lines}
