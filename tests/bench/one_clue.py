@@ -6,6 +6,7 @@ import asyncio
 import cProfile
 import os
 import pstats
+import signal
 import subprocess
 import sys
 import time
@@ -76,7 +77,12 @@ async def measure(
 ) -> Measured:
     """`python -m module --load ADDRESS --option value ...` loads a clue with two Redis shards and an exchange that only
     takes. It prints a line when it is warm, then "sent COUNT SECONDS"; what lies between is measured.
+
+    SIGTERM, which `python -m tests.bench` sends when it is interrupted, cancels it: the servers are stopped.
     """
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     exchange = rpc.server()
     exchange_pb2_grpc.add_ExchangeServicer_to_server(TakingExchange(), exchange)  # type: ignore[no-untyped-call]
     port = exchange.add_insecure_port("127.0.0.1:0")
