@@ -28,6 +28,8 @@ class Pace:
         self._last = now
 
     def due(self, first: float, wait: float) -> float:
-        """When a bundle begins whose first came at `first`; at the latest `wait` after it."""
+        """When a bundle begins whose first came at `first`; at the latest `wait` after it. After a silence: at once."""
+        if self._gap >= _LONGEST_S:
+            return self._last
         latest = first + wait - self._gap / 2
         return self._last if self._last + self._gap > latest else latest

@@ -262,7 +262,7 @@ async def test_a_channel_that_was_quiet_is_served_at_once(hub):
     hub.join("#c", member)
     channel = hub.channels["#c"]
     channel._cost_s, channel._last_end = 1.0, hub.loop.time() - 60.0
-    hub.coalesce_max_s = 0.1
+    hub.coalesce_max_s = 30.0
     hub.publish("#c", [line("a")])
     for _ in range(5):
         await asyncio.sleep(0)
