@@ -367,30 +367,38 @@ PARTS: dict[str, str] = {
 SURVIVORS = {"kill-event": "main", "kill-main": "event"}  # whose users are asked in these parts
 
 
+async def compared(
+    place: Stage, moves: Moves, part: str, still_s: float, disturb: Callable[[], Awaitable[None]]
+) -> Outcome:
+    """What the load feels for `still_s`, and then while it is disturbed."""
+
+    async def run() -> None:
+        begun = time.monotonic()
+        await place._watch()
+        await asyncio.sleep(still_s)
+        moves.still_s += await place._gaps()
+        between = time.monotonic()
+        await place._watch()
+        await disturb()
+        moves.gaps_s += await place._gaps()
+        moves.still_spans.append((begun, between))
+        moves.spans.append((between, time.monotonic()))
+
+    async with lateness(moves.own_lateness_s):
+        outcome = await judged(place, part, PARTS[part], run)
+    moves.time(place.load)
+    place.say(f"    {moves}")
+    return outcome
+
+
 async def beside_test(data: Path, say: Callable[[str], None], seed: int) -> tuple[Outcome, Moves]:
     """main's own load before and while test is loaded."""
     moves = Moves()
     async with next_door.neighbours(data, say, seed=seed, members=300, speakers=60, rate=25.0) as neighbours:
         cluster, load, logs, targets, crowd, neighbour = neighbours
-        place = Stage(cluster, load, logs, targets, say, crowd=crowd)
         moves.apart = neighbour.apart
-
-        async def load_test() -> None:
-            begun = time.monotonic()
-            await place._watch()
-            await asyncio.sleep(next_door.QUIET_S)
-            moves.still_s += await place._gaps()
-            between = time.monotonic()
-            await place._watch()
-            await neighbour.loaded()
-            moves.gaps_s += await place._gaps()
-            moves.still_spans.append((begun, between))
-            moves.spans.append((between, time.monotonic()))
-
-        async with lateness(moves.own_lateness_s):
-            outcome = await judged(place, "next-door", PARTS["next-door"], load_test)
-        moves.time(load)
-        say(f"    {moves}")
+        place = Stage(cluster, load, logs, targets, say, crowd=crowd)
+        outcome = await compared(place, moves, "next-door", next_door.QUIET_S, neighbour.loaded)
     return outcome, moves
 
 
@@ -398,25 +406,13 @@ async def survived(data: Path, say: Callable[[str], None], part: str, seed: int)
     """The load of the cluster that stays, before and after the other's end."""
     moves = Moves()
     async with survivor.survivor(data, say, stays=SURVIVORS[part], seed=seed) as left:
-        place = Stage(left.cluster, left.load, left.logs, {}, say)
 
         async def kill() -> None:
-            begun = time.monotonic()
-            await place._watch()
-            await asyncio.sleep(survivor.WITH_S)
-            moves.still_s += await place._gaps()
-            between = time.monotonic()
-            await place._watch()
             say(f"    killed: {', '.join(left.kill_other())}")
             await asyncio.sleep(survivor.WITHOUT_S)
-            moves.gaps_s += await place._gaps()
-            moves.still_spans.append((begun, between))
-            moves.spans.append((between, time.monotonic()))
 
-        async with lateness(moves.own_lateness_s):
-            outcome = await judged(place, part, PARTS[part], kill)
-        moves.time(left.load)
-        say(f"    {moves}")
+        place = Stage(left.cluster, left.load, left.logs, {}, say)
+        outcome = await compared(place, moves, part, survivor.WITH_S, kill)
     return outcome, moves
 
 
