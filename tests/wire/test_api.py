@@ -183,8 +183,9 @@ async def test_settings(scene):
     }  # fmt: skip
     [settings] = (await scene.call("mod", "PATCH", "chat/settings", change, **moderating)).data
     assert settings == {"broadcaster_id": scene.id("owner"), "moderator_id": scene.id("mod"), **change}
-    for _ in range(4):
-        await watching.expect(" NOTICE ")
+    told = {(await watching.expect(" NOTICE ")).tags["msg-id"] for _ in range(4)}
+    assert told == {"slow_on", "followers_on", "emote_only_on", "r9k_on"}
+    assert [line for line in await watching.fence() if " NOTICE " in line] == []
     only = {"broadcaster_id": scene.id("owner")}
     [seen] = (await scene.call("user", "GET", "chat/settings", **only)).data
     assert (seen["slow_mode_wait_time"], seen["non_moderator_chat_delay"]) == (7, None)
@@ -192,8 +193,8 @@ async def test_settings(scene):
     [settings] = (await scene.call("mod", "PATCH", "chat/settings", off, **moderating)).data
     assert settings["slow_mode_wait_time"] is settings["follower_mode_duration"] is None
     assert (settings["non_moderator_chat_delay"], settings["emote_mode"]) == (False, False)
-    for _ in range(4):
-        await watching.expect(" NOTICE ")
+    told = {(await watching.expect(" NOTICE ")).tags["msg-id"] for _ in range(4)}
+    assert told == {"slow_off", "followers_off", "emote_only_off", "r9k_off"}
     assert (await scene.call("mod", "PATCH", "chat/settings", off, **moderating)).status == 200
     assert await watching.fence() == []  # nothing has changed, so nobody is told
     wrong = await scene.call("mod", "PATCH", "chat/settings", {"slow_mode_wait_time": 121}, **moderating)
