@@ -12,7 +12,6 @@
 //   channels=K     K busy channels (members spread evenly over them; RATE is each channel's)
 //   tags=1         members ask for twitch.tv/tags and twitch.tv/commands
 //   ws=PORT        members come over WebSocket on this port (senders stay on plain IRC); path=/ is the default path
-//   quiet=Q        Q more members and one sender in a channel of its own, quiet_rate=10 lines a second: its own delays
 //   join=0         members log in and stay outside every channel (memory of idle sessions)
 //   inflight=64    logins under way at a time
 //   patience=120   seconds to wait for lines after the last was sent
@@ -39,18 +38,18 @@ enum { MAX_FDS = 65536, MAX_DELAYS = 4000000, SAMPLES = 20, STDIN_MARK = MAX_FDS
 enum { CONNECTING, UPGRADING, LOGGING_IN, JOINING, READY, CLOSED };
 
 static char *host, *path = "/";
-static int port, members, senders, length, channels = 1, quiet, ws_port, with_tags, with_pass, inflight = 64;
+static int port, members, senders, length, channels = 1, ws_port, with_tags, with_pass, inflight = 64;
 static int joining = 1, base, serve;
 static char letter = 'c';
-static double quiet_rate = 10, patience = 120;
+static double patience = 120;
 static int pids[16], n_pids;
-static int total, first_quiet, quiet_sender, ep;
+static int total, ep;
 static int fd[MAX_FDS], phase[MAX_FDS];
 static char carry[MAX_FDS][CARRY];          // the end of what was read last: a mark may be cut in two
 static int carried[MAX_FDS];
 static char buf[(1 << 20) + CARRY];
-static double delay[MAX_DELAYS], quiet_delay[MAX_DELAYS];
-static long n_delay, n_quiet, lost, notices;
+static double delay[MAX_DELAYS];
+static long n_delay, lost, notices;
 static char first_notice[160];
 
 static double now(void) {
@@ -91,14 +90,12 @@ static long rss_kb(void) {
     return sum;
 }
 
-static int is_sender(int x) { return (x >= members && x < first_quiet) || x == quiet_sender; }
-static int is_quiet(int x) { return x >= first_quiet && x < quiet_sender; }
+static int is_sender(int x) { return x >= members && x < total; }
 static int is_sample(int x) { return x < members && x < SAMPLES; }
 static int over_ws(int x) { return ws_port && !is_sender(x); }
 
 static void channel_of(int x, char *name) {
-    if (x >= first_quiet) sprintf(name, "#%cq", letter);
-    else if (channels == 1) sprintf(name, "#%c", letter);
+    if (channels == 1) sprintf(name, "#%c", letter);
     else sprintf(name, "#%c%02d", letter, (x < members ? x : x - members) % channels);
 }
 
@@ -196,10 +193,7 @@ static int join_all(void) {
     double t0 = now();
     while (joined < total) {
         while (started < total && started - joined < inflight) {
-            int n_send = first_quiet - members, x;     // senders first
-            if (started < n_send) x = members + started;
-            else if (started < n_send + members) x = started - n_send;
-            else x = started;
+            int n_send = total - members, x = started < n_send ? members + started : started - n_send;  // senders first
             if (open_one(x, started)) return -1;
             started++;
         }
@@ -301,17 +295,17 @@ static int send_line(int x, double t) {
 
 static int run(double rate, double seconds, double join_s, double join_cpu_s, double kb_each) {
     struct epoll_event ev[1024];
-    long sent = 0, quiet_sent = 0, held = 0;
+    long sent = 0, held = 0;
     uint64_t bytes = 0, reads = 0, sample_bytes = 0, sample_lines = 0;
     double cpu0 = cpu_seconds(), start = now(), end = start + seconds, last = start, late = 0;
     double all_rate = rate * channels;
-    n_delay = n_quiet = lost = notices = 0;
+    n_delay = lost = notices = 0;
     first_notice[0] = 0;
     memset(carried, 0, sizeof carried);
     while (1) {
         double t = now();
         if (t < end) {
-            long due = (t - start) * all_rate, quiet_due = quiet ? (t - start) * quiet_rate : 0;
+            long due = (t - start) * all_rate;
             while (sent < due) {
                 double at_due = start + (sent + 1) / all_rate;
                 if (t - at_due > late) late = t - at_due;
@@ -320,17 +314,13 @@ static int run(double rate, double seconds, double join_s, double join_cpu_s, do
                 if (!ok) { held++; break; }
                 sent++;
             }
-            while (quiet_sent < quiet_due) {
-                if (send_line(quiet_sender, t) < 0) return -1;
-                quiet_sent++;
-            }
         }
         int k = epoll_wait(ep, ev, 1024, t < end ? 1 : 200);
         if (k == 0 && t >= end && now() - last > 1.0) break;
         for (int i = 0; i < k; i++) {
             int x = ev[i].data.u32, fresh;
             if (x == STDIN_MARK || phase[x] == CLOSED) continue;
-            if (is_sample(x) || is_quiet(x) || is_sender(x)) {
+            if (is_sample(x) || is_sender(x)) {
                 int n = read_some(x, &fresh);
                 if (n < 0) { gone(x); continue; }
                 if (n == 0) continue;
@@ -344,7 +334,6 @@ static int run(double rate, double seconds, double join_s, double join_cpu_s, do
                     continue;
                 }
                 last = t_read;
-                if (is_quiet(x)) { take_delays(x, n, t_read, quiet_delay, &n_quiet); continue; }
                 sample_lines += take_delays(x, n, t_read, delay, &n_delay);
                 sample_bytes += fresh;
                 bytes += fresh;
@@ -366,19 +355,15 @@ static int run(double rate, double seconds, double join_s, double join_cpu_s, do
     }
     if (delivered <= 0) delivered = 1e-9;
     qsort(delay, n_delay, sizeof *delay, by_value);
-    qsort(quiet_delay, n_quiet, sizeof *quiet_delay, by_value);
     if (serve) {
         for (char *p = first_notice; *p; p++) if (*p == '"' || *p == '\\' || (unsigned char)*p < 32) *p = '\'';
         printf("{\"members\":%d,\"channels\":%d,\"rate\":%g,\"sent\":%ld,\"delivered\":%.0f,\"expected\":%.0f,\"ratio\":%.5f,"
                "\"elapsed_s\":%.3f,\"deliveries_per_s\":%.0f,\"lines_per_read\":%.2f,\"cpu_s\":%.2f,\"us_per_delivery\":%.4f,"
                "\"p50_ms\":%.2f,\"p99_ms\":%.2f,\"max_ms\":%.2f,\"closed\":%ld,\"line_bytes\":%.1f,\"late_ms\":%.1f,"
-               "\"held\":%ld,\"notices\":%ld,\"notice\":\"%s\",\"quiet_sent\":%ld,\"quiet_seen\":%ld,"
-               "\"quiet_p50_ms\":%.2f,\"quiet_p99_ms\":%.2f,\"quiet_max_ms\":%.2f}\n",
+               "\"held\":%ld,\"notices\":%ld,\"notice\":\"%s\"}\n",
                members, channels, rate, sent, delivered, expected, expected ? delivered / expected : 0, elapsed,
                delivered / elapsed, reads ? delivered / reads : 0, cpu, cpu / delivered * 1e6, at(delay, n_delay, .5),
-               at(delay, n_delay, .99), at(delay, n_delay, 1), lost, per_line, late * 1e3, held, notices, first_notice,
-               quiet_sent * quiet, n_quiet, at(quiet_delay, n_quiet, .5), at(quiet_delay, n_quiet, .99),
-               at(quiet_delay, n_quiet, 1));
+               at(delay, n_delay, .99), at(delay, n_delay, 1), lost, per_line, late * 1e3, held, notices, first_notice);
     } else {
         printf("N=%d join_s=%.2f join_cpu_s=%.2f rssKB/conn=%.2f sent=%ld offered=%.0f/s delivered=%.0f expected=%.0f ratio=%.4f "
                "elapsed=%.2f deliveries/s=%.0f reads=%lu msgs/read=%.1f cpu_s=%.2f us/delivery=%.3f lat p50=%.1fms "
@@ -386,7 +371,6 @@ static int run(double rate, double seconds, double join_s, double join_cpu_s, do
                members, join_s, join_cpu_s, kb_each, sent, all_rate * members / channels, delivered, expected,
                expected ? delivered / expected : 0, elapsed, delivered / elapsed, reads, reads ? delivered / reads : 0, cpu,
                cpu / delivered * 1e6, at(delay, n_delay, .5), at(delay, n_delay, .99), at(delay, n_delay, 1), lost, per_line);
-        if (quiet) printf(" quiet p50=%.1fms p99=%.1fms", at(quiet_delay, n_quiet, .5), at(quiet_delay, n_quiet, .99));
         if (notices) printf(" notices=%ld (%s)", notices, first_notice);
         printf("\n");
     }
@@ -404,8 +388,6 @@ static int option(const char *arg) {
     else if (!strcmp(key, "tags")) with_tags = atoi(value);
     else if (!strcmp(key, "ws")) ws_port = atoi(value);
     else if (!strcmp(key, "path")) path = strdup(value);
-    else if (!strcmp(key, "quiet")) quiet = atoi(value);
-    else if (!strcmp(key, "quiet_rate")) quiet_rate = atof(value);
     else if (!strcmp(key, "join")) joining = atoi(value);
     else if (!strcmp(key, "inflight")) inflight = atoi(value);
     else if (!strcmp(key, "patience")) patience = atof(value);
@@ -434,10 +416,7 @@ int main(int c, char **v) {
     }
     if (length < 20 || length > 500) { fprintf(stderr, "LENGTH must be 20 to 500: servers cut texts there\n"); return 2; }
     if (channels < 1 || channels > 99 || senders < 1) { fprintf(stderr, "channels must be 1 to 99, SENDERS at least 1\n"); return 2; }
-    first_quiet = members + senders * channels;
-    quiet_sender = quiet ? first_quiet + quiet : -1;
-    total = first_quiet + (quiet ? quiet + 1 : 0);
-    if (!quiet) quiet_sender = MAX_FDS;
+    total = members + senders * channels;
     if (total >= MAX_FDS) { fprintf(stderr, "too many connections\n"); return 2; }
 
     ep = epoll_create1(0);

@@ -29,7 +29,6 @@ class Load:
     channels: int = 1
     tags: bool = False
     websocket: bool = False
-    quiet: int = 0
     join: bool = True
     inflight: int = 64
     base: int = 0
@@ -39,7 +38,6 @@ class Load:
         options = [
             f"channels={self.channels}",
             f"tags={int(self.tags)}",
-            f"quiet={self.quiet}",
             f"join={int(self.join)}",
             f"inflight={self.inflight}",
             f"base={self.base}",
@@ -69,22 +67,29 @@ class Fan:
 
         Raises BenchError when the load broke (the server closed a sender, or the deadline passed).
         """
-        assert self.process.stdin is not None
+        self.begin(rate, seconds)
         processes = {self.server.name: self.server.pid, "load": self.process.pid, **self.server.neighbours}
-        self.process.stdin.write(f"{rate:g} {seconds:g}\n".encode())
-        self.process.stdin.flush()
         # Shares are of the middle of the sending: fan drains for a second first, and waits for stragglers at the end.
         time.sleep(1.0 + 0.1 * seconds)
         cpu, ticks, began = {n: cpu_seconds(p) for n, p in processes.items()}, core_ticks(), time.monotonic()
         time.sleep(0.85 * seconds)
         took, after = time.monotonic() - began, core_ticks()
         shares = {n: round((cpu_seconds(p) - cpu[n]) / took, 3) for n, p in processes.items()}
-        figures = self.answer(seconds + _PATIENCE_S + 30)
+        figures = self.end(seconds)
         figures["server_core"] = round(core_share(ticks, after, SERVER_CORE), 3)
         figures["load_core"] = round(core_share(ticks, after, LOAD_CORE), 3)
         figures["shares"] = shares
         figures["others"] = round(figures["server_core"] + figures["load_core"] - sum(shares.values()), 3)
         return figures
+
+    def begin(self, rate: float, seconds: float) -> None:
+        """To be followed by `end`. For a load beside another one."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{rate:g} {seconds:g}\n".encode())
+        self.process.stdin.flush()
+
+    def end(self, seconds: float) -> dict[str, Any]:
+        return self.answer(seconds + _PATIENCE_S + 30)
 
     def answer(self, deadline_s: float) -> dict[str, Any]:
         assert self.process.stdout is not None
