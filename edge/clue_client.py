@@ -51,12 +51,12 @@ class ClueClient:
     # -- what the rest of the edge asks -------------------------------------------------------------------------
 
     def submit(
-        self, channel: str, submission: clue_pb2.Submission, *, patient: bool = False
+        self, channel: str, submission: clue_pb2.Submission, *, patience_s: float = 0.0
     ) -> asyncio.Future[clue_pb2.Verdict]:
-        """Resolves with a verdict: ALLOWED, DENIED, or UNAVAILABLE when the outcome could not be learned. `patient`: it
-        may wait some milliseconds for others of its lane.
+        """Resolves with a verdict: ALLOWED, DENIED, or UNAVAILABLE when the outcome could not be learned.
+        `patience_s`: so long it may wait for others of its lane.
         """
-        return self._submissions.put(channel, submission, patient=patient)
+        return self._submissions.put(channel, submission, patience_s=patience_s)
 
     def authenticate(self, nick: str, token: str) -> asyncio.Future[clue_pb2.LoginResult]:
         """Resolves with a result; UNAVAILABLE when no clue or shard answered in time."""

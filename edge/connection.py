@@ -286,7 +286,8 @@ class Connection:
         )
         self._s.tracer.taken(submission.id, effect.channel, user.login)
         channel = self._s.hub.channels.get(effect.channel)
-        future = self._s.clue.submit(effect.channel, submission, patient=channel is not None and channel.patient)
+        patience_s = 0.0 if channel is None else channel.patience_s
+        future = self._s.clue.submit(effect.channel, submission, patience_s=patience_s)
         future.add_done_callback(partial(self._decided, effect.channel, submission.id))
 
     def _decided(self, channel: str, message_id: str, future: asyncio.Future[clue_pb2.Verdict]) -> None:

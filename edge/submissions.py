@@ -34,9 +34,6 @@ LEAST = 0.2  # of DECIDE_S a batch must have left: with less it is not sent, and
 # Items of one call. 200 submissions at their largest are 0.5 MB.
 MAX_BATCH = 200
 WAITING_PER_CHANNEL = 2_000
-# So long a line for a large channel waits for others at the most (edge/pace.py). With 5 ms to clue and back and 10 ms
-# of a pass over a thousand members, its reader has it in 60.
-BUNDLE_S = 0.045
 _AGAIN_S = 0.02  # between redirects of the same batch: two homes that name each other are not asked without a pause
 
 _NOT_SENT = "Your message was not sent: chat is temporarily unavailable. Please try again."
@@ -51,7 +48,7 @@ class _Waiting:
     submission: clue_pb2.Submission
     put_at: float
     verdict: asyncio.Future[Verdict]
-    patient: bool
+    patience_s: float
     arrived: float = 0.0  # loop time
 
 
@@ -71,7 +68,7 @@ class _Lane:
         self.batcher.put(item)
 
     def _due(self, item: _Waiting, began: float) -> float:
-        return self._pace.due(item.arrived, BUNDLE_S) if item.patient else 0.0
+        return self._pace.due(item.arrived, item.patience_s) if item.patience_s else 0.0
 
 
 class _Channel:
@@ -121,9 +118,9 @@ class Submissions:
         self._following: set[asyncio.Task[None]] = set()
         metrics.gauge("submit.waiting", lambda: sum(channel.count for channel in self._channels.values()))
 
-    def put(self, name: str, submission: clue_pb2.Submission, *, patient: bool) -> asyncio.Future[Verdict]:
-        """Resolves with a verdict: ALLOWED, DENIED, or UNAVAILABLE when the outcome could not be learned. `patient`: it
-        may wait some milliseconds for others of its lane.
+    def put(self, name: str, submission: clue_pb2.Submission, *, patience_s: float) -> asyncio.Future[Verdict]:
+        """Resolves with a verdict: ALLOWED, DENIED, or UNAVAILABLE when the outcome could not be learned.
+        `patience_s`: so long it may wait for others of its lane.
         """
         verdict: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
         channel = self._channels.get(name)
@@ -134,7 +131,7 @@ class Submissions:
             verdict.set_result(_denied(_TOO_MANY))
             return verdict
         channel.count += 1
-        item = _Waiting(name, submission, self._clock.monotonic(), verdict, patient)
+        item = _Waiting(name, submission, self._clock.monotonic(), verdict, patience_s)
         if channel.held is not None:
             channel.held.append(item)
         else:

@@ -1,6 +1,7 @@
 """edge/hub.py: every member once, in order, the sender not at all; nobody waits for a slow one."""
 
 import asyncio
+import itertools
 import time
 from types import SimpleNamespace
 
@@ -61,6 +62,12 @@ async def hub():
     return Hub(RUN, Metrics(), coalesce_max_s=0.01)
 
 
+def slices_of(monkeypatch, members):
+    monkeypatch.setattr(hub_module, "SLICE", members)
+    monkeypatch.setattr(hub_module, "ALONE_S", 0.0)
+    monkeypatch.setattr(hub_module, "SHARE", 0.0)
+
+
 async def settle(hub):
     """Until no channel has a pass under way or a timer set."""
     async with asyncio.timeout(5):
@@ -115,20 +122,22 @@ async def test_each_variant_gets_its_own_bytes(hub):
     assert b"".join(framed.written).endswith(b"".join(tagged.written))
 
 
-async def test_large_channels_are_written_in_slices(hub, monkeypatch):
-    """Between two slices the loop serves others; all members are reached all the same."""
+@pytest.mark.parametrize(("alone_s", "slices"), [(0.0, [10] * 10), (60.0, [20, 40, 40])])
+async def test_large_channels_are_written_in_slices(hub, monkeypatch, alone_s, slices):
+    """Between two slices the loop serves others; while there are none, slices grow. All members are reached."""
     monkeypatch.setattr(hub_module, "SLICE", 10)
+    monkeypatch.setattr(hub_module, "LARGEST_SLICE", 40)
+    monkeypatch.setattr(hub_module, "ALONE_S", alone_s)
     monkeypatch.setattr(hub_module, "SHARE", 0.0)
-    members = [Member() for _ in range(95)]
+    members = [Member() for _ in range(100)]
     for member in members:
         hub.join("#c", member)
     hub.publish("#c", [line("a")])
-    await asyncio.sleep(0)
-    turns = 0
-    while any(not member.written for member in members):
-        turns += 1
+    reached = [0]
+    while reached[-1] < len(members):
         await asyncio.sleep(0)
-    assert turns >= 9
+        reached.append(sum(bool(member.written) for member in members))
+    assert [now - before for before, now in itertools.pairwise(reached) if now > before] == slices
     assert all(member.texts == ["a"] for member in members)
 
 
@@ -150,8 +159,7 @@ async def test_a_pass_in_a_busy_loop_makes_up_for_its_waiting(hub, monkeypatch):
 
 async def test_joining_and_leaving_during_a_pass_repeats_and_loses_nothing(hub, monkeypatch):
     """The arrays are reordered while a pass walks over them; each who stays gets every line once."""
-    monkeypatch.setattr(hub_module, "SLICE", 7)
-    monkeypatch.setattr(hub_module, "SHARE", 0.0)
+    slices_of(monkeypatch, 7)
     stay = [Member() for _ in range(50)]
     leave = [Member() for _ in range(50)]
     for pair in zip(stay, leave, strict=True):
@@ -171,8 +179,7 @@ async def test_joining_and_leaving_during_a_pass_repeats_and_loses_nothing(hub, 
 
 async def test_nothing_follows_a_part(hub, monkeypatch):
     """Who parts while a pass is under way gets nothing more of it."""
-    monkeypatch.setattr(hub_module, "SLICE", 1)
-    monkeypatch.setattr(hub_module, "SHARE", 0.0)
+    slices_of(monkeypatch, 1)
     first, second = Member(), Member()
     hub.join("#c", first)
     hub.join("#c", second)
@@ -300,6 +307,39 @@ async def test_a_cheap_channel_does_not_wait(hub):
     assert member.texts == ["a", "b"]
 
 
+@pytest.mark.parametrize(
+    ("cost_s", "ended_s_ago", "patience_s"),
+    [
+        (0.0005, 0.0, 0.0),  # little to save
+        (0.010, 5.0, hub_module.BUNDLE_S),
+        (0.100, 0.005, 0.060 - 0.005 - hub_module.AHEAD_S),  # it rests for another 55 ms
+        (0.200, 0.001, 0.060 - 0.001 - hub_module.AHEAD_S),
+        (0.100, 0.050, 0.0),  # the next pass begins before the line is back
+    ],
+)
+async def test_lines_wait_for_each_other_where_passes_are_dear(hub, cost_s, ended_s_ago, patience_s):
+    """A dear channel's are back before the next pass."""
+    loop = hub.loop = FakeLoop()
+    hub.coalesce_max_s = 0.060
+    hub.join("#c", Member())
+    channel = hub.channels["#c"]
+    channel._cost_s, channel._last_end = cost_s, loop.now - ended_s_ago
+    assert channel.patience_s == pytest.approx(patience_s)
+
+
+async def test_during_a_dear_pass_lines_wait_for_each_other(hub):
+    """It will take as long as the last one, by its CPU, and then the core rests."""
+    hub.coalesce_max_s = 0.060
+    hub.join("#c", Member())
+    channel = hub.channels["#c"]
+    channel._cost_s, channel._pass = 0.100, channel._plan([line("a")], [])
+    assert channel.patience_s == hub_module.BUNDLE_S
+    channel._pass.cpu_s -= 0.095
+    assert channel.patience_s == pytest.approx(0.005 + 0.060 - hub_module.AHEAD_S, abs=0.004)
+    channel._pass.cpu_s -= 1.0  # overdue
+    assert channel.patience_s == pytest.approx(0.060 - hub_module.AHEAD_S)
+
+
 def movement(*logins):
     return Movement("#c", None, Roster.of(Chatters(channel="#c", logins=logins, complete=True)))
 
@@ -333,8 +373,7 @@ async def test_a_movement_alone_makes_a_pass(hub):
 
 async def test_what_comes_afterwards_comes_after_what_was_published(hub, monkeypatch):
     """Also when a pass is under way: what waits for the next one is written before."""
-    monkeypatch.setattr(hub_module, "SLICE", 1)
-    monkeypatch.setattr(hub_module, "SHARE", 0.0)
+    slices_of(monkeypatch, 1)
     members = [Member(), Member()]
     for member in members:
         hub.join("#c", member)
