@@ -170,11 +170,14 @@ class Connection:
             self.on_lost()
             self.on_lost = None
         if self.session.login:
-            self._s.turnstile.put(self._gone)
+            # Out of the way of passes at once: thousands of closed sockets would cost them more than the open ones. The
+            # rest can wait for its turn.
+            left = [name for name in self.session.channels if self._part(name)]
+            self._s.turnstile.put(partial(self._gone, left))
 
-    def _gone(self) -> None:
-        for name in self.session.channels:
-            self._leave(name)
+    def _gone(self, left: list[str]) -> None:
+        for name in left:
+            self._left(name)
         self._s.inboxes.leave(self)
 
     # -- ending -------------------------------------------------------------------------------------------------
@@ -343,12 +346,20 @@ class Connection:
 
     def _leave(self, name: str) -> None:
         """The session is in the channel no more, or had only asked to be."""
+        if self._part(name):
+            self._left(name)
+
+    def _part(self, name: str) -> bool:
+        """True: it was a member."""
         channel = self._s.hub.channels.get(name)
         if channel is None or not channel.has(self):
-            return
+            return False
+        self._s.hub.part(name, self)
+        return True
+
+    def _left(self, name: str) -> None:
         self._s.membership.leave(self, name)
-        if self._s.hub.part(name, self):
-            self._s.follower.release(name)
+        self._release_if_empty(name)
 
     def _release_if_empty(self, name: str) -> None:
         if name not in self._s.hub.channels:
