@@ -94,8 +94,8 @@ def quiet_next_to_hot(run: Run) -> None:
     """A channel of 20 members at 10/s while another of many is hot: the quiet one's own delays.
 
     Its clients are a process of their own: in one with the 10,000 others they are read when their turn comes, up to
-    15 ms later [delays traced from the edge that reads the line to the edge that wrote it: p98 20 ms; as one process
-    saw them: 38]. The floor joins for 100 ms, in the quiet channel too: writing each line at once takes more than a
+    15 ms later [p99 of one run as one process saw it: 38 ms; by traces, from the edge that reads a line until it has
+    written it: 26]. The floor joins for 100 ms, in the quiet channel too: writing each line at once takes more than a
     core at this load. A turn is longer than others: of 50 quiet lines the p99 would be the worst.
     """
     plan, part = run.plan, "quiet"
