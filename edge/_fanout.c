@@ -10,20 +10,15 @@
 #define FLAGS MSG_DONTWAIT  // Python ignores SIGPIPE
 #endif
 
-static PyObject *is_closing, *get_write_buffer_size;
+static PyObject *busy;
 
 // 1: nothing is in its way, 0: something is, -1: an exception is set.
 static int is_free(PyObject *stream) {
-    PyObject *answer = PyObject_CallMethodNoArgs(stream, is_closing);
+    PyObject *answer = PyObject_GetAttr(stream, busy);
     if (!answer) return -1;
-    int closing = PyObject_IsTrue(answer);
+    int yes = PyObject_IsTrue(answer);
     Py_DECREF(answer);
-    if (closing) return closing < 0 ? -1 : 0;
-    answer = PyObject_CallMethodNoArgs(stream, get_write_buffer_size);
-    if (!answer) return -1;
-    int waiting = PyObject_IsTrue(answer);
-    Py_DECREF(answer);
-    return waiting < 0 ? -1 : !waiting;
+    return yes < 0 ? -1 : !yes;
 }
 
 static PyObject *fan_send(PyObject *module, PyObject *const *args, Py_ssize_t count) {
@@ -98,8 +93,7 @@ static PyMethodDef methods[] = {
 static struct PyModuleDef module = {.m_base = PyModuleDef_HEAD_INIT, .m_name = "_fanout", .m_size = -1, .m_methods = methods};
 
 PyMODINIT_FUNC PyInit__fanout(void) {
-    is_closing = PyUnicode_InternFromString("is_closing");
-    get_write_buffer_size = PyUnicode_InternFromString("get_write_buffer_size");
-    if (!is_closing || !get_write_buffer_size) return NULL;
+    busy = PyUnicode_InternFromString("busy");
+    if (!busy) return NULL;
     return PyModule_Create(&module);
 }

@@ -30,6 +30,7 @@ from edge.transports.websocket_frames import text_frame
 
 if TYPE_CHECKING:
     from edge.connection import Connection
+    from edge.transports.sockets import Stream
 
 # Members per slice: 0.3 ms of system calls. A quiet channel's line passes about ten turns of the loop on its way
 # through the edge, and may meet another channel's slice in each. After each slice the core is offered to gRPC's
@@ -45,7 +46,7 @@ ALONE_S = 0.00003
 # a pass that had to wait long goes on for half that time, and takes a third of the loop at the most; two passes do not
 # drive each other up. Bounded, since others wait for it in turn. [Such a storm, 15,000 members: p99 1,250 to 865 ms]
 LONG_TURN_S = 0.002
-SHARE, SHARE_MAX_S = 0.5, 0.05
+SHARE, SHARE_MAX_S = 0.5, 0.01
 # A pass costs what its members' system calls cost, 5 to 9 us each, however many lines it carries. So a line waits for
 # others, this long and as long again as the last pass took, where more is expected by then (edge/pace.py). One edge's
 # own lines come in bundles already (edge/submissions.py); this gathers those of several. [Without that condition
@@ -83,7 +84,7 @@ class Group:
 
     def __init__(self) -> None:
         self.members: list[Connection] = []
-        self.streams: list[asyncio.Transport | None] = []
+        self.streams: list[Stream | None] = []
         self.fds = array("i")  # of the streams; -1: goes by the transport's own `write`
         self.index: dict[Connection, int] = {}
 
@@ -92,10 +93,7 @@ class Group:
         self.index[member] = len(self.members)
         self.members.append(member)
         self.streams.append(stream)
-        if stream is None or stream.is_closing():
-            self.fds.append(-1)
-        else:
-            self.fds.append(stream.get_extra_info("socket").fileno())
+        self.fds.append(-1 if stream is None else stream.fd)
 
     def remove(self, member: Connection) -> None:
         """Fill the gap with the last one: the arrays stay dense."""
@@ -147,7 +145,7 @@ class Pass:
     def __init__(self, publications: list[Publication]) -> None:
         # The loop's CPU, not the clock: a busy machine stretches the clock, and longer rests would not relieve it.
         self.cpu_s = time.thread_time()
-        self.paused_at = time.monotonic()  # when the last slice ended
+        self.paused_at = time.monotonic()  # when it should have begun, then when the last slice ended
         self.size = SLICE  # of the next slice
         self.publications = len(publications)
         self.decided_ms = publications[0].ts_ms if publications else 0  # by clue's clock
@@ -187,7 +185,7 @@ class Channel:
     """One channel's members on this edge, and what waits for them."""
 
     __slots__ = (
-        "_afterwards", "_cost_s", "_hub", "_last_end", "_movements", "_pace", "_pass", "_pending", "_since",
+        "_afterwards", "_begins", "_cost_s", "_hub", "_last_end", "_movements", "_pace", "_pass", "_pending", "_since",
         "_timer", "groups", "name", "slow",
     )  # fmt: skip
 
@@ -204,6 +202,7 @@ class Channel:
         self._cost_s = 0.0
         self._last_end = 0.0
         self._pace = Pace()
+        self._begins = 0.0  # monotonic seconds: when the next pass should
         self._since = 0.0  # when the first of what waits came; 0: nothing waits
 
     def __len__(self) -> int:
@@ -267,7 +266,12 @@ class Channel:
             ends_in = self._last_end - self._hub.loop.time()
         else:
             ends_in = max(0.0, cost - (time.thread_time() - running.cpu_s))
-        return max(0.0, min(BUNDLE_S, ends_in + min(cost, self._hub.coalesce_max_s) - AHEAD_S))
+        return max(0.0, min(BUNDLE_S, ends_in + self._rest_s - AHEAD_S))
+
+    @property
+    def _rest_s(self) -> float:
+        """From a pass to the next: one channel takes half of the core at the most, until its passes take longer."""
+        return min(self._cost_s, self._hub.coalesce_max_s)
 
     def publish(self, publications: list[Publication]) -> None:
         self._pending.extend(publications)
@@ -294,13 +298,13 @@ class Channel:
 
     def _schedule(self) -> None:
         hub = self._hub
-        cost, bound = self._cost_s, hub.coalesce_max_s
+        cost = self._cost_s
         begin = 0.0
         if cost > CHEAP_S:
-            # One channel takes half of the core at the most, until its passes take longer than the bound.
-            gathered = self._pace.due(self._since, min(GATHER_S + cost, bound))
-            begin = max(gathered, self._last_end + min(cost, bound))
+            gathered = self._pace.due(self._since, min(GATHER_S + cost, hub.coalesce_max_s))
+            begin = max(gathered, self._last_end + self._rest_s)
         wait = begin - hub.loop.time()
+        self._begins = time.monotonic() + max(0.0, wait)
         self._timer = hub.loop.call_later(wait, self._begin) if wait > 0 else hub.loop.call_soon(self._begin)
 
     def _begin(self) -> None:
@@ -309,6 +313,7 @@ class Channel:
         publications, self._pending = self._pending, []
         movements, self._movements = self._movements, []
         self._pass = self._plan(publications, movements)
+        self._pass.paused_at = self._begins
         self._pass.afterwards, self._afterwards = self._afterwards, []
         self._continue()
 
@@ -323,8 +328,12 @@ class Channel:
         while more and time.monotonic() < until:
             more = running.slice()
         running.paused_at = time.monotonic()
-        os.sched_yield()
-        self._hub.loop.call_soon(self._continue if more else self._end)
+        if waited <= LONG_TURN_S:
+            os.sched_yield()
+        if more:
+            self._hub.loop.call_soon(self._continue)
+        else:
+            self._end()
 
     def _end(self) -> None:
         running, self._pass = self._pass, None

@@ -8,6 +8,7 @@ import secrets
 import signal
 import socket
 import ssl
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
@@ -48,13 +49,14 @@ from edge.routes import Routes
 from edge.timers import TICK_S, TimerWheel
 from edge.tls import Certificate
 from edge.tracing import Tracer
+from edge.transports.sockets import Sockets
 from edge.transports.tcp import TcpTransport
 from edge.web import add_pages, handler
 
 _FIGURES_S = 1.5  # the load that the directory is told is at most this old
 _BACKLOG = 4_096
-# libuv accepts one connection of a listener in a turn of the loop, so a storm overflowed the backlog and waited for
-# repeated SYNs, up to 28 s [measured]. The same socket is watched this many times.
+# libuv accepts one connection of a listener (here: TLS) in a turn of the loop, so a storm overflowed the backlog and
+# waited for repeated SYNs, up to 28 s [measured]. The same socket is watched this many times.
 _ACCEPTS = 4
 _TLS_HANDSHAKE_S = 20.0
 
@@ -170,34 +172,46 @@ class Edge:
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
 
-        async def irc(port: int, context: ssl.SSLContext | None) -> int:
-            listeners = _listeners("IRC", config.host, port)
+        sockets = Sockets(self.services.turnstile, self.log)
+        stack.callback(sockets.close)
+
+        def plain(what: str, port: int, protocol: Callable[[], Any]) -> int:
+            listeners = _listeners(what, config.host, port)
+            for listener in listeners:
+                sockets.listen(listener, protocol)
+            return int(listeners[0].getsockname()[1])
+
+        async def ircs(port: int, context: ssl.SSLContext) -> int:
+            listeners = _listeners("IRC", config.host, port, times=_ACCEPTS)
             for listener in listeners:
                 server = await loop.create_server(
-                    partial(TcpTransport, self.door, tls=context is not None),
-                    sock=listener, backlog=_BACKLOG, ssl=context,
-                    ssl_handshake_timeout=_TLS_HANDSHAKE_S if context else None,
+                    partial(TcpTransport, self.door, tls=True),
+                    sock=listener, backlog=_BACKLOG, ssl=context, ssl_handshake_timeout=_TLS_HANDSHAKE_S,
                 )  # fmt: skip
                 stack.callback(server.close)
             return int(listeners[0].getsockname()[1])
 
-        async def http(port: int, context: ssl.SSLContext | None) -> int:
-            listeners = _listeners("HTTP", config.host, port)
+        async def https(port: int, context: ssl.SSLContext) -> int:
+            listeners = _listeners("HTTP", config.host, port, times=_ACCEPTS)
             for listener in listeners:
                 await web.SockSite(runner, listener, backlog=_BACKLOG, ssl_context=context).start()
             return int(listeners[0].getsockname()[1])
 
-        self.registration.irc_address = f"{config.advertise_host}:{await irc(config.irc_port, None)}"
-        self.registration.http_address = f"{config.advertise_host}:{await http(config.http_port, None)}"
+        irc_port = plain("IRC", config.irc_port, partial(TcpTransport, self.door, tls=False))
+        assert runner.server is not None  # after its setup
+        http_port = plain("HTTP", config.http_port, runner.server)
+        self.registration.irc_address = f"{config.advertise_host}:{irc_port}"
+        self.registration.http_address = f"{config.advertise_host}:{http_port}"
         self.registration.grpc_address = f"{config.advertise_host}:{link_port}"
         if config.agent_port >= 0:
             agent = await self.agent.listen(config.agent_host, config.agent_port)
             stack.callback(agent.close)
             self.registration.agent_address = f"{config.advertise_host}:{agent.sockets[0].getsockname()[1]}"
         if self.certificate is not None:
-            ircs = await irc(config.irc_tls_port, self.certificate.context)
-            wss = await http(config.https_port, self.certificate.context)
-            self.log.info("serving_tls", irc=f"{config.advertise_host}:{ircs}", http=f"{config.advertise_host}:{wss}")
+            irc_port = await ircs(config.irc_tls_port, self.certificate.context)
+            http_port = await https(config.https_port, self.certificate.context)
+            host = config.advertise_host
+            self.log.info("serving_tls", irc=f"{host}:{irc_port}", http=f"{host}:{http_port}")
 
     async def _stop(self) -> None:
         """Refuse new users, ask those here to reconnect, finish what is under way, then close."""
@@ -298,15 +312,16 @@ class Edge:
             self.log.error("certificate_kept", cause=str(error))
 
 
-def _listeners(what: str, host: str, port: int) -> list[socket.socket]:
-    """What listens at an address, each of it _ACCEPTS times. Raises ConfigError."""
+def _listeners(what: str, host: str, port: int, *, times: int = 1) -> list[socket.socket]:
+    """What listens at an address, each of it `times` over. Raises ConfigError."""
     listeners: list[socket.socket] = []
     try:
         for family, *_, address in socket.getaddrinfo(
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         ):
             listener = socket.create_server(address, family=family, backlog=_BACKLOG)
-            listeners += listener, *(listener.dup() for _ in range(_ACCEPTS - 1))
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # whom it accepts has it from it
+            listeners += listener, *(listener.dup() for _ in range(times - 1))
     except OSError as error:
         raise ConfigError(f"cannot listen for {what} on {host}:{port}: {error}") from error
     return listeners

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-TURN_S = 0.002  # of one turn of the loop; a single call may take longer
+TURN_S = 0.0005  # of one turn of the loop; a single call may take longer
 
 
 class Turnstile:

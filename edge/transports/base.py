@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Protocol
+
+from edge.transports.sockets import Stream
 
 
 class Transport(Protocol):
@@ -19,7 +20,7 @@ class Transport(Protocol):
     def write(self) -> Callable[[bytes], None]: ...
 
     @property
-    def stream(self) -> asyncio.Transport | None:
+    def stream(self) -> Stream | None:
         """The plain socket below, to which a pass may send past us; None: its bytes are not ours (TLS)."""
 
     def send(self, lines: bytes) -> None: ...

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 from common.irc.linebuffer import LineBuffer
 from edge.disconnect import Disconnect
 from edge.transports.kernel import bound_send_buffer, reset
+from edge.transports.sockets import Stream
 
 if TYPE_CHECKING:
     from edge.connection import Connection
@@ -74,8 +75,8 @@ class TcpTransport(asyncio.Protocol):
     # -- the connection's side ----------------------------------------------------------------------------------
 
     @property
-    def stream(self) -> asyncio.Transport | None:
-        return None if self.tls else self._transport
+    def stream(self) -> Stream | None:
+        return self._transport if isinstance(self._transport, Stream) else None
 
     def send(self, lines: bytes) -> None:
         if not self._transport.is_closing():

@@ -14,6 +14,7 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from common.irc.linebuffer import LineBuffer
 from edge.disconnect import Disconnect
 from edge.transports.kernel import bound_send_buffer, reset
+from edge.transports.sockets import Stream
 from edge.transports.websocket_frames import text_frame
 
 if TYPE_CHECKING:
@@ -41,8 +42,8 @@ class WebSocketTransport:
         bound_send_buffer(transport)
 
     @property
-    def stream(self) -> asyncio.Transport | None:
-        return None if self._transport.get_extra_info("sslcontext") else self._transport
+    def stream(self) -> Stream | None:
+        return self._transport if isinstance(self._transport, Stream) else None
 
     def write(self, frame: bytes) -> None:
         # aiohttp keeps pause_writing to itself, so the bound is looked at here.

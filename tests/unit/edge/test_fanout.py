@@ -1,4 +1,4 @@
-"""edge/fanout.py and what the hub makes of it, on real sockets and uvloop's streams, in both forms."""
+"""edge/fanout.py and what the hub makes of it, on real sockets and their streams, in both forms."""
 
 import asyncio
 import os
@@ -9,12 +9,15 @@ from types import SimpleNamespace
 import pytest
 import uvloop
 
+from common.log import Log
 from common.metrics import Metrics
 from common.pb.chat_pb2 import Chatter, Line, Publication
 from edge import fanout
 from edge import hub as hub_module
 from edge.hub import Hub
 from edge.render import Capability
+from edge.transports.sockets import Sockets
+from edge.turnstile import Turnstile
 
 RUN = 77
 MORE_THAN_THE_KERNEL_TAKES = 4_000_000
@@ -39,17 +42,13 @@ class User(asyncio.Protocol):
         self.closed = False
         self.lost = asyncio.Event()
 
-    @classmethod
-    async def connected(cls):
-        user = cls()
-        ours, user.far = socket.socketpair()
-        user.far.setblocking(False)
-        await asyncio.get_running_loop().connect_accepted_socket(lambda: user, ours)
-        return user
+    def connect(self, address):
+        self.far = socket.socket(socket.AF_UNIX)
+        self.far.connect(address)
+        self.far.setblocking(False)
 
     def connection_made(self, transport):
-        self.stream = transport
-        self.fd = transport.get_extra_info("socket").fileno()
+        self.stream, self.fd = transport, transport.fd
         self.transport = SimpleNamespace(websocket=False, stream=transport, write=transport.write)
 
     def connection_lost(self, error):
@@ -76,7 +75,18 @@ def on_uvloop(test):
 
     def run(form):
         async def main():
-            users = [await User.connected() for _ in range(4)]
+            users = [User() for _ in range(4)]
+            with socket.socket(socket.AF_UNIX) as listener:
+                listener.bind("")
+                listener.listen()
+                sockets, waiting = Sockets(Turnstile(), Log()), iter(users)
+                sockets.listen(listener, lambda: next(waiting))
+                for user in users:
+                    user.connect(listener.getsockname())
+                async with asyncio.timeout(10):
+                    while not hasattr(users[-1], "stream"):
+                        await asyncio.sleep(0.001)
+                sockets.close()
             hub = Hub(RUN, Metrics(), coalesce_max_s=0.01)
             for user in users:
                 hub.join("#c", user)
