@@ -195,6 +195,19 @@ async def test_idle_connections_are_closed(monkeypatch):
             assert (await clue.login(nick))[0]
 
 
+async def test_connections_that_redis_closes():
+    """Between two pipelines: the next one opens another, and nobody notices."""
+    with redis_server() as server, server.client() as client:
+        async with exchange() as (_, address), clues(1, [server.address], address) as [clue]:
+            [bob] = await log_in(clue, "bob")
+            for text in "ab":
+                await asyncio.sleep(0.1)
+                client.client_kill_filter(_type="normal", skipme=True)
+                await asyncio.sleep(0.1)
+                assert (await clue.say("#bob", bob, text))[0].outcome == ALLOWED
+            assert not clue.metrics.counters["redis.0.errors"]
+
+
 async def test_identity():
     """A clue refuses to start on another cluster's Redis, and says what to correct."""
     with redis_server() as server, server.client() as client:
