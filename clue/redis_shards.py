@@ -342,6 +342,7 @@ class _Connections:
             return False
         moved = self._address is not None
         await self.close()
+        self._kept = None  # one that was kept while we waited: it is closed, and would connect to the old address
         self._address = address
         self._pool = BlockingConnectionPool(
             host=address[0],

@@ -42,9 +42,10 @@ SLICE = 32
 # to this. [1,000 members at 50/s: the edge's CPU x 0.975, median of eight turns, 0.92 to 1.11]
 LARGEST_SLICE = 256
 ALONE_S = 0.00003
-# When the loop has much else to do (15,000 log in again at once: turns of 100 ms), 469 slices would wait 469 times. So
-# a pass that had to wait long goes on for half that time, and takes a third of the loop at the most; two passes do not
-# drive each other up. Bounded, since others wait for it in turn. [Such a storm, 15,000 members: p99 1,250 to 865 ms]
+# When the loop has much else to do (15,000 log in again at once), 469 slices would wait 469 times. So a pass that had
+# to wait long, also before its first slice, goes on for half that time, and takes a third of the loop at the most; two
+# passes do not drive each other up. Bounded, since others wait for it in turn. [Such a storm, 15,000 members: p99 1,250
+# to 865 ms] Nor does it offer the core then: Linux 6.18 takes a whole scheduler's slice from who yields.
 LONG_TURN_S = 0.002
 SHARE, SHARE_MAX_S = 0.5, 0.01
 # A pass costs what its members' system calls cost, 5 to 9 us each, however many lines it carries. So a line waits for

@@ -1,8 +1,8 @@
 """Those who come and go, a few at a time, so that a storm of them does not hold up who is chatting.
 
 A batch of answers from clue lets in dozens at once, and a crowd that loses its way in leaves by the thousand: what
-that takes, 0.1 ms each, is not done in one turn of the loop. Contract: 1. calls are made in the order they were put;
-2. what is put into an idle turnstile is called in the next turn; 3. a call that raises ends nobody else's.
+that takes, 0.03 to 0.1 ms each, is not done in one turn of the loop. Contract: 1. calls are made in the order they
+were put; 2. what is put into an idle turnstile is called in the next turn; 3. a call that raises ends nobody else's.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-TURN_S = 0.0005  # of one turn of the loop; a single call may take longer
+# Of one turn of the loop; a single call may take longer. A line passes six turns, so in a storm, on cores that are full
+# anyway, short ones cost nothing and are worth six times what they save. [15,000 come back: p99 of those who stayed
+# +468 with 2 ms here, +219 and +242 with 0.5]
+TURN_S = 0.0005
 
 
 class Turnstile:

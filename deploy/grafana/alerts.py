@@ -81,8 +81,8 @@ ALERTS = (
         above=50,
         for_s=30,
         severity="ticket",
-        why="Passes are cut into slices of 2.5 ms; 50 ms on average are twenty of them ahead of everybody, which users "
-        "begin to notice. More edges, or fewer sessions on this one.",
+        why="Passes are cut into slices of at most 2 ms; 50 ms on average are many of them ahead of everybody, which "
+        "users begin to notice. More edges, or fewer sessions on this one.",
     ),
     Alert(
         "foreign-redis-connections",

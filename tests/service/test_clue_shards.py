@@ -201,9 +201,8 @@ async def test_connections_that_redis_closes():
         async with exchange() as (_, address), clues(1, [server.address], address) as [clue]:
             [bob] = await log_in(clue, "bob")
             for text in "ab":
-                await asyncio.sleep(0.1)
-                client.client_kill_filter(_type="normal", skipme=True)
-                await asyncio.sleep(0.1)
+                await eventually(lambda: client.client_kill_filter(_type="normal", skipme=True))
+                await eventually(lambda: len(client.client_list(_type="normal")) == 1)
                 assert (await clue.say("#bob", bob, text))[0].outcome == ALLOWED
             assert not clue.metrics.counters["redis.0.errors"]
 
