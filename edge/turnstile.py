@@ -16,10 +16,9 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-# Of one turn of the loop; a single call may take longer. A line passes six turns, so in a storm, on cores that are full
-# anyway, short ones cost nothing and are worth six times what they save. [15,000 come back: p99 of those who stayed
-# +468 with 2 ms here, +219 and +242 with 0.5]
-TURN_S = 0.0005
+# Of one turn of the loop; a single call may take longer. [15,000 end and come back on two full cores: all back in 8.6
+# and 14.5 s, p99 of those who stayed +87 and +136 ms; with 0.5 ms 11.9 to 22.4 s and +42 to +103]
+TURN_S = 0.002
 
 
 class Turnstile:
