@@ -30,8 +30,7 @@ _AGAIN_S = 1.0  # after an accept that failed, for want of descriptors mostly
 # Edge-triggered: a socket that has ended is told of once, however long it waits to be dealt with.
 _READ = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
 _WRITE = _READ | select.EPOLLOUT
-_DEAD = select.EPOLLHUP | select.EPOLLERR  # both ways
-_ENDED = select.EPOLLRDHUP | _DEAD
+_ENDED = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR  # after a reset it can be written to, too, and fails
 
 
 class Stream(asyncio.Transport):
@@ -40,7 +39,7 @@ class Stream(asyncio.Transport):
     """
 
     __slots__ = (
-        "_buffer", "_closing", "_dead", "_ended", "_high", "_protocol", "_reading", "_socket", "_sockets",
+        "_buffer", "_closing", "_ended", "_high", "_protocol", "_reading", "_socket", "_sockets",
         "_told_to_pause", "busy", "fd",
     )  # fmt: skip
 
@@ -56,7 +55,6 @@ class Stream(asyncio.Transport):
         self._reading = True
         self._closing = False
         self._ended = False  # the user's end has sent its last byte
-        self._dead = False  # and takes none any more
 
     # -- asyncio.Transport --------------------------------------------------------------------------------------
 
@@ -139,8 +137,7 @@ class Stream(asyncio.Transport):
         if mask & select.EPOLLOUT:
             self._guarded(self._flush)
         if mask & _ENDED:
-            self._dead = self._dead or bool(mask & _DEAD)
-            if not self._ended or self._dead:
+            if not self._ended:
                 self._ended = True
                 self._sockets.turnstile.put(self._take)
         elif mask & select.EPOLLIN:
@@ -157,8 +154,6 @@ class Stream(asyncio.Transport):
             self._fail(error)
 
     def _read(self) -> None:
-        if self._closing and self._dead:
-            self._lost(None)
         while self._reading and not self._closing:
             try:
                 data = self._socket.recv(_CHUNK)
@@ -169,7 +164,7 @@ class Stream(asyncio.Transport):
                 return
             if not data:
                 self._protocol.eof_received()
-                if self._buffer and not self._dead:
+                if self._buffer:
                     self.close()
                 else:
                     self._lost(None)

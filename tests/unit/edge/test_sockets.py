@@ -21,6 +21,7 @@ class Served(asyncio.Protocol):
     """Notes what its stream tells, in order; lines of one kind are joined."""
 
     all: list["Served"]
+    order: list[tuple["Served", str]]  # who was made and who was lost
 
     def __init__(self):
         self.got = b""
@@ -30,6 +31,7 @@ class Served(asyncio.Protocol):
     def connection_made(self, transport):
         self.stream = transport
         self.told.append("made")
+        self.order.append((self, "made"))
 
     def data_received(self, data):
         self.got += data
@@ -49,6 +51,7 @@ class Served(asyncio.Protocol):
 
     def connection_lost(self, error):
         self.told.append("reset" if isinstance(error, ConnectionResetError) else "lost")
+        self.order.append((self, "lost"))
 
 
 class Place:
@@ -56,8 +59,9 @@ class Place:
 
     def __init__(self):
         self.served = []
+        self.order = []
         self.complaints = []
-        kind = type("Here", (Served,), {"all": self.served})
+        kind = type("Here", (Served,), {"all": self.served, "order": self.order})
         log = SimpleNamespace(warning=lambda event, **fields: self.complaints.append(event))
         self.sockets = Sockets(Turnstile(), log)
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=2_000)
@@ -305,6 +309,19 @@ async def test_who_went_is_lost_before_who_came_back_is_let_in(place):
     await eventually(lambda: len(place.served) == 2 * count and place.served[-1].told == ["made"])
     assert most == count
     assert all(one.told == ["made", "eof", "lost"] for one in place.served[:count])
+
+
+@on_uvloop
+async def test_who_went_after_the_last_look_is_lost_before_who_came_after(place):
+    """Also when there was somebody to accept already: first accept, then look who has ended, then let in."""
+    here, client = await place.user()
+    place.connect()
+    place.sockets._ready()
+    client.close()
+    place.connect()
+    place.sockets._ready()
+    await eventually(lambda: len(place.served) == 3)
+    assert place.order.index((here, "lost")) < place.order.index((place.served[1], "made"))
 
 
 @on_uvloop
