@@ -31,8 +31,9 @@ class Clue(clue_pb2_grpc.ClueServicer):
         self.elsewhere = {}
         self.prepared = {}  # channel to move: here once that is settled
         self.settles, self.submits, self.texts, self.reports, self.joins = [], [], [], [], []
-        self.gate = asyncio.Event()
+        self.gate, self.committed = asyncio.Event(), asyncio.Event()  # set: submits are decided, and answered, at once
         self.gate.set()
+        self.committed.set()
         self.outcome = Verdict.ALLOWED
         self.lost = 0  # so many submits are committed, and not answered
         self.server = rpc.server()
@@ -61,6 +62,7 @@ class Clue(clue_pb2_grpc.ClueServicer):
                 if self.outcome == Verdict.ALLOWED:
                     self.texts.append((group.channel, submission.text))
                 verdicts.append(Verdict(outcome=self.outcome))
+        await self.committed.wait()
         if self.lost:
             self.lost -= 1
             raise ConnectionError("committed, and not answered")
@@ -264,9 +266,11 @@ async def test_a_moved_message_goes_on_under_the_same_number(world):
 async def test_a_try_without_an_answer_keeps_its_number_over_the_move(world):
     """It may have been committed before the move: only its number tells the new home so."""
     world.main.lost = 1
+    world.main.committed.clear()
     (pending,) = world.say("#a", "1")
-    await eventually(lambda: world.main.submits)
+    await eventually(lambda: world.main.texts)
     world.move("#a", "main", "event")
+    world.main.committed.set()
     assert outcomes([await pending]) == ["ALLOWED"]
     assert [(r.batch, r.attempt) for r in (*world.main.submits, *world.event.submits)] == [(1, 1), (1, 2), (1, 3)]
 
