@@ -39,13 +39,17 @@ if TYPE_CHECKING:
 # with slices of 128; 20 and 31 with the offer; 13 and 23 with slices of 32 and the offer]
 SLICE = 32
 # But where a turn brought nothing else (it took 2 to 12 us, against 37 and more), the next slice is twice as large, up
-# to this. [1,000 members at 50/s: the edge's CPU x 0.975, median of eight turns, 0.92 to 1.11]
-LARGEST_SLICE = 256
+# to this: 0.8 ms, for which a line waits in the worst case. [1,000 members at 50/s: the edge's CPU x 0.975, median of
+# eight turns, 0.92 to 1.11, with 256; no more with 256 than with 96, but the quiet 20's lines p90 13.9 and 11.7 ms]
+LARGEST_SLICE = 96
 ALONE_S = 0.00003
-# When the loop has much else to do (15,000 log in again at once), 469 slices would wait 469 times. So a pass that had
-# to wait long, also before its first slice, goes on for half that time, and takes a third of the loop at the most; two
-# passes do not drive each other up. Bounded, since others wait for it in turn. [Such a storm, 15,000 members: p99 1,250
-# to 865 ms] Nor does it offer the core then: Linux 6.18 takes a whole scheduler's slice from who yields.
+# And where a turn did bring something, the next slice waits for one that does not: a line takes several turns in a
+# row, and each is as short as if there were no pass. [The 20 beside the 10,000: their lines p50 10.8 to 9.4, p90 15.8
+# to 14.2 ms, four and five stacks in turn; 1,000 members at 50/s, the edge's CPU: x 0.98, ten turns, 0.86 to 1.07]
+# When the loop always has something else to do (15,000 log in again at once), the pass would wait for ever. So one that
+# had to wait this long, also before its first slice, goes on for half that time, and takes a third of the loop at the
+# most; two passes do not drive each other up. Bounded, since others wait for it in turn. [Such a storm, 15,000 members:
+# p99 1,250 to 865 ms] Nor does it offer the core then: Linux 6.18 takes a whole scheduler's slice from who yields.
 LONG_TURN_S = 0.002
 SHARE, SHARE_MAX_S = 0.5, 0.01
 # A pass costs what its members' system calls cost, 5 to 9 us each, however many lines it carries. So a line waits for
@@ -140,13 +144,14 @@ class Pass:
 
     __slots__ = (
         "_at", "_parted", "_todo", "afterwards", "closed", "cpu_s", "decided_ms", "deliveries", "paused_at",
-        "publications", "size",
+        "publications", "size", "turned_at",
     )  # fmt: skip
 
     def __init__(self, publications: list[Publication]) -> None:
         # The loop's CPU, not the clock: a busy machine stretches the clock, and longer rests would not relieve it.
         self.cpu_s = time.thread_time()
         self.paused_at = time.monotonic()  # when it should have begun, then when the last slice ended
+        self.turned_at = 0.0  # when it was its turn last, by a clock that stands still while slices are written
         self.size = SLICE  # of the next slice
         self.publications = len(publications)
         self.decided_ms = publications[0].ts_ms if publications else 0  # by clue's clock
@@ -315,24 +320,32 @@ class Channel:
         movements, self._movements = self._movements, []
         self._pass = self._plan(publications, movements)
         self._pass.paused_at = self._begins
+        self._pass.turned_at = time.monotonic() - self._hub.slices_s
         self._pass.afterwards, self._afterwards = self._afterwards, []
         self._continue()
 
     def _continue(self) -> None:
         running = self._pass
         assert running is not None
+        hub = self._hub
         now = time.monotonic()
         waited = now - running.paused_at
+        others_s = now - hub.slices_s - running.turned_at
+        running.turned_at = now - hub.slices_s
+        if others_s > ALONE_S and waited <= LONG_TURN_S:
+            hub.loop.call_soon(self._continue)
+            return
         until = now + min(SHARE * waited, SHARE_MAX_S) if waited > LONG_TURN_S else now
         running.size = min(2 * running.size, LARGEST_SLICE) if waited < ALONE_S else SLICE
         more = running.slice()
         while more and time.monotonic() < until:
             more = running.slice()
         running.paused_at = time.monotonic()
+        hub.slices_s += running.paused_at - now
         if waited <= LONG_TURN_S:
             os.sched_yield()
         if more:
-            self._hub.loop.call_soon(self._continue)
+            hub.loop.call_soon(self._continue)
         else:
             self._end()
 
@@ -409,7 +422,7 @@ class Channel:
 class Hub:
     """The channels that have members on this edge, and all connections by session number and by login."""
 
-    __slots__ = ("channels", "coalesce_max_s", "loop", "metrics", "run", "sessions", "shown", "users")
+    __slots__ = ("channels", "coalesce_max_s", "loop", "metrics", "run", "sessions", "shown", "slices_s", "users")
 
     def __init__(self, run: int, metrics: Metrics, *, coalesce_max_s: float) -> None:
         self.run = run
@@ -420,6 +433,7 @@ class Hub:
         self.sessions: dict[int, Connection] = {}
         self.users: dict[str, list[Connection]] = {}  # kept by edge/inbox.py; anonymous ones are not in it
         self.shown: dict[str, Collection[Connection]] = {}  # message id to who has it already; kept by edge/delay.py
+        self.slices_s = 0.0  # how long all slices so far have taken
         metrics.gauges(self._gauges)
 
     def join(self, name: str, member: Connection) -> bool:

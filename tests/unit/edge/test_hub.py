@@ -63,8 +63,10 @@ async def hub():
 
 
 def slices_of(monkeypatch, members):
+    """One in each turn, of that size."""
     monkeypatch.setattr(hub_module, "SLICE", members)
-    monkeypatch.setattr(hub_module, "ALONE_S", 0.0)
+    monkeypatch.setattr(hub_module, "LARGEST_SLICE", members)
+    monkeypatch.setattr(hub_module, "ALONE_S", 60.0)
     monkeypatch.setattr(hub_module, "SHARE", 0.0)
 
 
@@ -139,6 +141,39 @@ async def test_large_channels_are_written_in_slices(hub, monkeypatch, alone_s, s
         reached.append(sum(bool(member.written) for member in members))
     assert [now - before for before, now in itertools.pairwise(reached) if now > before] == slices
     assert all(member.texts == ["a"] for member in members)
+
+
+async def test_a_slice_waits_for_a_turn_that_brings_nothing_else(hub, monkeypatch):
+    """But not for ever. Slices of another channel are nothing else: two passes do not wait for each other."""
+    slices_of(monkeypatch, 1)
+    monkeypatch.setattr(hub_module, "ALONE_S", 0.001)
+    monkeypatch.setattr(hub_module, "LONG_TURN_S", 0.012)
+    now = 100.0
+    clock = SimpleNamespace(monotonic=lambda: now, thread_time=time.thread_time, time=time.time)
+    monkeypatch.setattr(hub_module, "time", clock)
+
+    class Slow(list):
+        def append(self, data):
+            nonlocal now
+            now += 0.003
+            super().append(data)
+
+    members = {name: [Member() for _ in range(10)] for name in ("#c", "#d")}
+    for name, those in members.items():
+        for member in those:
+            member.written = Slow()
+            member.transport.write = member.written.append
+            hub.join(name, member)
+        hub.publish(name, [line("a")])
+    reached = []
+    for brings in (0.0, 0.002, 0.002, 0.0, 0.002, 0.002, 0.002, 0.002, 0.002):
+        now += brings
+        await asyncio.sleep(0)
+        reached.append([sum(map(bool, (member.written for member in those))) for those in members.values()])
+    assert [of_c for of_c, _ in reached] == [of_d for _, of_d in reached] == [1, 1, 1, 2, 2, 2, 2, 2, 3]
+    monkeypatch.undo()
+    await settle(hub)
+    assert all(len(member.written) == 1 for those in members.values() for member in those)
 
 
 async def test_a_pass_in_a_busy_loop_makes_up_for_its_waiting(hub, monkeypatch):
