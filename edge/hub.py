@@ -150,7 +150,7 @@ class Pass:
     def __init__(self, publications: list[Publication]) -> None:
         # The loop's CPU, not the clock: a busy machine stretches the clock, and longer rests would not relieve it.
         self.cpu_s = time.thread_time()
-        self.paused_at = time.monotonic()  # when it should have begun, then when the last slice ended
+        self.paused_at = 0.0  # when it should have begun, then when the last slice ended
         self.turned_at = 0.0  # when it was its turn last, by a clock that stands still while slices are written
         self.size = SLICE  # of the next slice
         self.publications = len(publications)
@@ -330,8 +330,8 @@ class Channel:
         hub = self._hub
         now = time.monotonic()
         waited = now - running.paused_at
-        others_s = now - hub.slices_s - running.turned_at
-        running.turned_at = now - hub.slices_s
+        turned_at = now - hub.slices_s
+        others_s, running.turned_at = turned_at - running.turned_at, turned_at
         if others_s > ALONE_S and waited <= LONG_TURN_S:
             hub.loop.call_soon(self._continue)
             return
