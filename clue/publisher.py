@@ -21,6 +21,7 @@ from common.log import Log
 from common.metrics import Metrics
 from common.pb import chat_pb2, exchange_pb2, exchange_pb2_grpc
 from common.sharding import lane
+from common.streams import LaneCalls
 from common.trace import passed
 
 CALL_TIMEOUT_S = 1.0
@@ -79,6 +80,7 @@ class Publisher:
 
     def __init__(self, address: str, *, metrics: Metrics, log: Log) -> None:
         self._exchange = rpc.Service("exchange", address, exchange_pb2_grpc.ExchangeStub)
+        self._calls = LaneCalls(self._exchange, "Publish")
         self._lanes: dict[int, _Lane] = {}
         self._metrics = metrics
         self._log = log
@@ -116,8 +118,7 @@ class Publisher:
         while True:
             started = time.monotonic()
             try:
-                metadata = rpc.lane_metadata(number, attempt)
-                await self._exchange.call("Publish", request, timeout=CALL_TIMEOUT_S, metadata=metadata)
+                await self._calls.call(number, request, attempt=attempt, timeout=CALL_TIMEOUT_S)
             except RemoteError as error:
                 self._metrics.count("publish.retries")
                 self._log.warning(
@@ -151,6 +152,7 @@ class Publisher:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
+        await self._calls.close()
         await self._exchange.close()
 
 

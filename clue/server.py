@@ -47,6 +47,7 @@ from common.log import Log
 from common.metrics import Metrics
 from common.pb import api_pb2_grpc, clue_pb2, clue_pb2_grpc
 from common.process_metrics import ProcessMetrics
+from common.streams import Answering
 
 STOP_CALLS_S = 3.0  # for calls under way when it stops
 STOP_PUBLISH_S = 2.0  # then for what no exchange has taken yet
@@ -126,8 +127,9 @@ async def running(config: ClueConfig, *, clock: Clock | None = None) -> AsyncIte
 
     joiner = Joiner(rooms, users, limits=limits, metrics=metrics)
     server = rpc.server()
+    streams = Answering()
     clue_pb2_grpc.add_ClueServicer_to_server(
-        ClueService(users, submitter, joiner, logs, presence, directory, moves, posts, temporary), server
+        ClueService(users, submitter, joiner, logs, presence, directory, moves, posts, temporary, streams), server
     )
     callers = Callers(shards, users, limits=limits, clock=clock, metrics=metrics)
     lists = Lists(shards, rooms, users, presence, clock)
@@ -179,6 +181,7 @@ async def running(config: ClueConfig, *, clock: Clock | None = None) -> AsyncIte
             yield Running(port, metrics)
     finally:
         await directory.leave(registration)
+        streams.end()
         await server.stop(STOP_CALLS_S)
         await effects.close()
         await publisher.close(STOP_PUBLISH_S)

@@ -17,6 +17,7 @@ from clue.temporary import TemporaryRooms
 from clue.users import Users
 from common.errors import RemoteError
 from common.pb import clue_pb2, clue_pb2_grpc
+from common.streams import Answering
 
 
 class ClueService(clue_pb2_grpc.ClueServicer):
@@ -31,7 +32,9 @@ class ClueService(clue_pb2_grpc.ClueServicer):
         moves: Moves,
         posts: Posts,
         temporary: TemporaryRooms,
+        streams: Answering,
     ) -> None:
+        self._streams = streams
         self._users = users
         self._submitter = submitter
         self._joiner = joiner
@@ -49,6 +52,9 @@ class ClueService(clue_pb2_grpc.ClueServicer):
 
     async def Submit(self, request: clue_pb2.SubmitRequest, context: grpc.aio.ServicerContext) -> clue_pb2.SubmitReply:
         return await self._submitter.submit(request, context.time_remaining())
+
+    async def SubmitStream(self, request_iterator: object, context: grpc.aio.ServicerContext) -> None:
+        await self._streams.serve(context, lambda request: self._submitter.submit(request, request.within_ms / 1e3))
 
     async def Join(self, request: clue_pb2.JoinRequest, context: grpc.aio.ServicerContext) -> clue_pb2.JoinReply:
         return clue_pb2.JoinReply(results=await self._joiner.join(request.joins, counted=not request.uncounted))

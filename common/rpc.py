@@ -88,9 +88,17 @@ class Service:
         try:
             return await getattr(self._stubs[used], method)(request, timeout=timeout, metadata=metadata)
         except grpc.aio.AioRpcError as error:
-            if self._used == used:
-                self._used = (used + 1) % len(self._stubs)
-            raise remote_error(self._remotes[used], method, error) from error
+            raise self.failed(used, method, error) from error
+
+    def open(self, method: str, metadata: Metadata) -> tuple[Any, int]:
+        """A stream, and the way it goes: to be given to `failed`."""
+        return getattr(self._stubs[self._used], method)(metadata=metadata), self._used
+
+    def failed(self, way: int, operation: str, error: BaseException) -> RemoteError:
+        """Everybody goes another way from now on, where there is one. Gives the error to raise."""
+        if self._used == way:
+            self._used = (way + 1) % len(self._stubs)
+        return remote_error(self._remotes[way], operation, error)
 
     async def close(self) -> None:
         for grpc_channel in self._channels:

@@ -21,6 +21,7 @@ from common.log import Log
 from common.metrics import Metrics
 from common.pb import api_pb2_grpc, clue_pb2, clue_pb2_grpc
 from common.sharding import lane
+from common.streams import LaneCalls
 from edge.homes import Homes
 
 # One try: a hung clue is given up, and a retry hashes to another, while the sender still waits (ARCHITECTURE says 5 s
@@ -58,7 +59,9 @@ class Clues:
         self._metrics = metrics
         self._log = log
         self._clock = clock
-        self._services = {homes.own: rpc.Service("clue", address, _Stub)}
+        self._services: dict[str, rpc.Service] = {}
+        self._submits: dict[str, LaneCalls] = {}
+        self._reach(homes.own, rpc.Service("clue", address, _Stub))
         self._addresses: dict[str, str] = {}  # of the other clusters
         self._settled: dict[tuple[str, str], asyncio.Task[clue_pb2.Elsewhere]] = {}
         self._retired: set[asyncio.Task[None]] = set()
@@ -71,13 +74,19 @@ class Clues:
         """The clue pools of the other clusters, by cluster: those named are known from now on, and no others."""
         for cluster in [name for name, address in self._addresses.items() if addresses.get(name) != address]:
             del self._addresses[cluster]
-            task = asyncio.get_running_loop().create_task(self._retire(self._services.pop(cluster)))
+            task = asyncio.get_running_loop().create_task(
+                self._retire(self._services.pop(cluster), self._submits.pop(cluster))
+            )
             self._retired.add(task)
             task.add_done_callback(self._retired.discard)
         for cluster, address in addresses.items():
             if cluster not in self._services and address:
                 self._addresses[cluster] = address
-                self._services[cluster] = rpc.Service(f"clue of {cluster}", address, _Stub)
+                self._reach(cluster, rpc.Service(f"clue of {cluster}", address, _Stub))
+
+    def _reach(self, cluster: str, service: rpc.Service) -> None:
+        self._services[cluster] = service
+        self._submits[cluster] = LaneCalls(service, "Submit")
 
     def service(self, cluster: str) -> rpc.Service:
         """Raises KeyError for a cluster that is not known."""
@@ -86,13 +95,16 @@ class Clues:
     async def close(self) -> None:
         for task in (*self._settled.values(), *self._retired):
             task.cancel()
+        for submits in self._submits.values():
+            await submits.close()
         for service in self._services.values():
             await service.close()
 
-    async def _retire(self, service: rpc.Service) -> None:
+    async def _retire(self, service: rpc.Service, submits: LaneCalls) -> None:
         try:
             await self._clock.sleep(_RETIRE_S)
         finally:
+            await submits.close()
             await service.close()
 
     # -- one call -----------------------------------------------------------------------------------------------
@@ -111,9 +123,12 @@ class Clues:
         if service is None:
             raise RemoteError(f"clue of {cluster}", method, "its address is not known: no directory has named it")
         started = self._clock.monotonic()
+        timeout = timeout or TRY_S
         try:
+            if method == "Submit":
+                return await self._submits[cluster].call(number, request, attempt=number_of_try, timeout=timeout)
             metadata = rpc.lane_metadata(number, number_of_try)
-            return await service.call(method, request, timeout=timeout or TRY_S, metadata=metadata)
+            return await service.call(method, request, timeout=timeout, metadata=metadata)
         finally:
             self._metrics.timing(f"clue.ms.{method}", (self._clock.monotonic() - started) * 1e3)
 

@@ -187,7 +187,7 @@ class Submissions:
 
         async def attempt(number_of_try: int, timeout: float) -> bool:
             batch.tries = before + number_of_try
-            request = self._request(batch)
+            request = self._request(batch, timeout)
             reply = await self._clues.call(cluster, "Submit", request, batch.lane, batch.tries, timeout)
             self._take(batch, reply, moved)
             return not batch.groups
@@ -200,7 +200,7 @@ class Submissions:
         for group in batch.groups:
             self._decided(group)
 
-    def _request(self, batch: _Batch) -> clue_pb2.SubmitRequest:
+    def _request(self, batch: _Batch, timeout: float) -> clue_pb2.SubmitRequest:
         return clue_pb2.SubmitRequest(
             edge_run=self._run,
             batch=batch.number,
@@ -212,6 +212,7 @@ class Submissions:
                 )
                 for group in batch.groups
             ],
+            within_ms=int(timeout * 1000),
         )
 
     def _take(

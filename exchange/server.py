@@ -15,6 +15,7 @@ from common.metrics import Metrics
 from common.pb import clue_pb2, clue_pb2_grpc, exchange_pb2_grpc
 from common.process_metrics import ProcessMetrics
 from common.registrar import Registrar
+from common.streams import Answering
 from exchange.config import ExchangeConfig
 from exchange.links import Links, LinkSettings
 from exchange.service import ExchangeService
@@ -41,7 +42,8 @@ class Server:
         self._clue = rpc.Service("clue", config.clue_address, clue_pb2_grpc.ClueStub)
         self._registrar: Registrar | None = None
         self._grpc_server = rpc.server()
-        service = ExchangeService(self.links, self.metrics, self.log)
+        self._streams = Answering()
+        service = ExchangeService(self.links, self._streams, self.metrics, self.log)
         exchange_pb2_grpc.add_ExchangeServicer_to_server(service, self._grpc_server)
 
     async def start(self) -> None:
@@ -88,6 +90,7 @@ class Server:
     async def stop(self) -> None:
         """Refuse new publishes, finish those under way, send what is queued, leave the directory."""
         self.log.info("stopping", links=self.links.up)
+        self._streams.end()
         await self._grpc_server.stop(GRACE_S)
         await self.links.close(FLUSH_S)
         if self._registrar is not None:

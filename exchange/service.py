@@ -8,13 +8,15 @@ from typing import Any
 from common.log import Log
 from common.metrics import Metrics
 from common.pb import chat_pb2, exchange_pb2, exchange_pb2_grpc
+from common.streams import Answering
 from common.trace import passed
 from exchange.interest import Interest
 from exchange.links import Link, Links
 
 
 class ExchangeService(exchange_pb2_grpc.ExchangeServicer):
-    def __init__(self, links: Links, metrics: Metrics, log: Log) -> None:
+    def __init__(self, links: Links, streams: Answering, metrics: Metrics, log: Log) -> None:
+        self._streams = streams
         self._links = links
         self._log = log
         self._interest: Interest[Link] = links.interest
@@ -23,6 +25,9 @@ class ExchangeService(exchange_pb2_grpc.ExchangeServicer):
     async def Publish(self, request: exchange_pb2.PublishRequest, context: Any) -> exchange_pb2.PublishReply:
         self.publish(request.channels)
         return exchange_pb2.PublishReply(edges=self._links.up)
+
+    async def PublishStream(self, request_iterator: Any, context: Any) -> None:
+        await self._streams.serve(context, lambda request: self.Publish(request, context))
 
     async def GetLinks(self, request: exchange_pb2.LinksRequest, context: Any) -> exchange_pb2.LinksReply:
         return exchange_pb2.LinksReply(links=self._links.states())
