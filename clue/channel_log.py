@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from clue import keys, scripts
 from clue.homes import Homes, LivesElsewhere, elsewhere, failure
-from clue.redis_shards import Shards
+from clue.redis_shards import Shard, Shards
 from common.errors import RemoteError
 from common.pb import chat_pb2, clue_pb2
 
@@ -48,15 +48,14 @@ class ChannelLogs:
 
     async def heads(self, channels: Sequence[str]) -> clue_pb2.HeadsReply:
         """The newest seq of each, in order. One call a shard."""
-        by_shard: dict[object, list[int]] = {}
-        for i, channel in enumerate(channels):
-            by_shard.setdefault(self._shards.at(keys.of_channel(channel).head), []).append(i)
+        names = [keys.of_channel(channel).head for channel in channels]
+        by_shard: dict[Shard, list[int]] = {}
+        for i, name in enumerate(names):
+            by_shard.setdefault(self._shards.at(name), []).append(i)
         asked = [
-            (places, self._shards.at(keys.of_channel(channels[places[0]]).head).call(
-                [("HMGET", keys.of_channel(channels[i]).head, "seq", "home") for i in places]
-            ))
-            for places in by_shard.values()
-        ]  # fmt: skip
+            (places, shard.call([("HMGET", names[i], "seq", "home") for i in places]))
+            for shard, places in by_shard.items()
+        ]
         heads = [clue_pb2.Head(channel=channel, available=False) for channel in channels]
         for places, future in asked:
             try:

@@ -27,7 +27,6 @@ from edge.submissions import Submissions
 # answers at once.
 _LANES_PER_LOGIN_BATCH = 16
 _LOGINS_REST_S = 0.1
-_LANES_PER_HEADS = 8  # likewise: a head is one read, whichever clue does it
 # Logins or joins of one call: clue does them in one turn of its loop, 60 us each, and messages wait behind them.
 _BATCH = 64
 
@@ -89,10 +88,10 @@ class ClueClient:
         heads: dict[str, int | None] = dict.fromkeys(channels)
         homes = {name: self._homes.of(name) for name in channels}
         for _ in range(HOPS):
-            groups: dict[tuple[str, int], list[str]] = {}
+            groups: dict[str, list[str]] = {}
             for name, cluster in homes.items():
-                groups.setdefault((cluster, lane(name) // _LANES_PER_HEADS), []).append(name)
-            replies = await asyncio.gather(*(self._heads_of(*key, names) for key, names in groups.items()))
+                groups.setdefault(cluster, []).append(name)
+            replies = await asyncio.gather(*(self._heads_of(*group) for group in groups.items()))
             homes = {}
             for head in (head for reply in replies for head in reply):
                 if head.elsewhere.cluster:
@@ -216,9 +215,10 @@ class ClueClient:
 
     # -- the others ---------------------------------------------------------------------------------------------
 
-    async def _heads_of(self, cluster: str, number: int, names: list[str]) -> Sequence[clue_pb2.Head]:
+    async def _heads_of(self, cluster: str, names: list[str]) -> Sequence[clue_pb2.Head]:
+        """One call, as a head is one read: whichever clue does it."""
         try:
-            reply = await self.clues.call(cluster, "Heads", clue_pb2.HeadsRequest(channels=names), number)
+            reply = await self.clues.call(cluster, "Heads", clue_pb2.HeadsRequest(channels=names), lane(names[0]))
         except RemoteError as error:
             self.clues.complain(error)
             return []

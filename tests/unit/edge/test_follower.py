@@ -1,6 +1,7 @@
 """The follower with links and a log in memory: openings, holes, repairs and their races."""
 
 import asyncio
+import collections
 
 import pytest
 
@@ -320,6 +321,21 @@ async def test_heads_are_compared_now_and_then():
         world.follower.begin("#a", 0)
         world.clue.commit("#a")
         await eventually(lambda: world.seqs("#a") == [1])
+
+
+async def test_comparisons_for_hygiene_are_spread_over_its_time():
+    """All channels have their turn, again and again, some at a time; those followed no more have none."""
+    async with World(hygiene=0.4, heads=4) as world:
+        names = [f"@{number}" for number in range(60)]
+        await world.follower.open_all([*names, "#gone"])
+        world.follower._channels.pop("#gone")
+        await eventually(lambda: {name for batch in world.clue.asked for name in batch} == set(names))
+        first = len(world.clue.asked)
+        assert max(map(len, world.clue.asked)) <= 4
+        await eventually(lambda: len(world.clue.asked) >= 3 * first)
+        times = collections.Counter(name for batch in world.clue.asked for name in batch)
+        assert set(times) == set(names)
+        assert max(times.values()) - min(times.values()) <= 1
 
 
 async def test_unknown_heads_are_asked_for_again(world):
