@@ -85,15 +85,27 @@ def variant_of(connection: Connection) -> int:
 class Group:
     """The members of one channel that get the same bytes. `fds[i]` and `streams[i]` belong to `members[i]`."""
 
-    __slots__ = ("fds", "index", "members", "streams")
+    __slots__ = ("_lent", "fds", "index", "members", "streams")
 
     def __init__(self) -> None:
         self.members: list[Connection] = []
         self.streams: list[Stream | None] = []
         self.fds = array("i")  # of the streams; -1: goes by the transport's own `write`
         self.index: dict[Connection, int] = {}
+        self._lent = False
+
+    def lend(self) -> tuple[list[Connection], list[Stream | None]]:
+        """For a pass: these lists stay as they are. A copy for each pass would count references to all members."""
+        self._lent = True
+        return self.members, self.streams
+
+    def _own(self) -> None:
+        if self._lent:
+            self._lent = False
+            self.members, self.streams = self.members.copy(), self.streams.copy()
 
     def add(self, member: Connection) -> None:
+        self._own()
         stream = member.transport.stream
         self.index[member] = len(self.members)
         self.members.append(member)
@@ -102,6 +114,7 @@ class Group:
 
     def remove(self, member: Connection) -> None:
         """Fill the gap with the last one: the arrays stay dense."""
+        self._own()
         at = self.index.pop(member)
         last, stream, fd = self.members.pop(), self.streams.pop(), self.fds.pop()
         if last is not member:
@@ -115,8 +128,7 @@ class Share:
     __slots__ = ("data", "fds", "members", "other", "streams")
 
     def __init__(self, group: Group, data: bytes) -> None:
-        self.members = group.members.copy()
-        self.streams = group.streams.copy()
+        self.members, self.streams = group.lend()
         self.fds = group.fds[:]
         self.data = data
         self.other: dict[int, bytes] = {}  # by place: what is sent instead of `data`
