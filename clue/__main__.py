@@ -24,7 +24,7 @@ def main() -> None:
             print(f"ready: grpc={settings.advertise_host}:{clue.port}", flush=True)
             await stop.wait()
 
-    lifecycle.run(serve)
+    lifecycle.run(serve, short_turns=True)
 
 
 if __name__ == "__main__":

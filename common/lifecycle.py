@@ -14,6 +14,7 @@ from typing import Any
 import uvloop
 
 from common.errors import ConfigError, TallgrassError
+from common.turns import ask_for_short_turns
 
 # Sessions and channels live long and hardly anything is a cycle. So the young are looked at in small numbers (2,000
 # take 3 ms; 50,000 stopped an edge for 50 to 100 ms, several times in a storm of logins [measured]), and all that lives
@@ -21,8 +22,13 @@ from common.errors import ConfigError, TallgrassError
 _GC_THRESHOLDS = (2_000, 1_000, 100)
 
 
-def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run a service's main on uvloop. Our own errors become one line and exit status 1, never a traceback."""
+def run(main: Callable[[], Coroutine[Any, Any, None]], *, short_turns: bool = False) -> None:
+    """Run a service's main on uvloop. Our own errors become one line and exit status 1, never a traceback.
+
+    `short_turns`: of the CPU (common/turns.py).
+    """
+    if short_turns:
+        ask_for_short_turns()
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)

@@ -22,4 +22,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    lifecycle.run(main)
+    lifecycle.run(main, short_turns=True)

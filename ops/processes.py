@@ -42,6 +42,7 @@ class Spec:
     grace_s: float                # from SIGTERM to SIGKILL
     addresses: Mapping[str, str]  # what listens there ("irc", "grpc") to HOST:PORT; for people and stack.json
     environment: Mapping[str, str] = field(default_factory=dict)  # besides our own
+    short_turns: bool = False     # of the CPU (common/turns.py)
 
 
 class Child:
@@ -61,9 +62,10 @@ class Child:
 
     async def start(self) -> None:
         spec = self.spec
+        turns = ("--short-turns",) if spec.short_turns else ()
         with _appending(spec.log) as log:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-I", "-S", str(_BOUND_CHILD), str(os.getpid()), *spec.argv,
+                sys.executable, "-I", "-S", str(_BOUND_CHILD), str(os.getpid()), *turns, *spec.argv,
                 stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
                 cwd=_ROOT,  # `python -m edge` is ours, whatever lies in the caller's folder
                 env={**os.environ, "PYTHONUNBUFFERED": "1", **spec.environment},

@@ -206,6 +206,7 @@ class ClusterStack:
             log=self.folder.log(f"{self.topology.prefix}{name}"),
             grace_s=_GRACE_S,
             addresses={what: door.bind for what, door in by_name.items() if door is not None},
+            short_turns=True,
         )
 
     def _socket_path(self, folder: Path, name: str) -> str:
@@ -392,6 +393,7 @@ def redis_spec(folder: Path, name: str, port: int, logs: DataFolder) -> Spec:
         log=logs.log(name),
         grace_s=_REDIS_GRACE_S,
         addresses={"redis": f"127.0.0.1:{port}"},
+        short_turns=True,
     )
 
 

@@ -15,8 +15,10 @@ import grpc
 import pytest
 
 from common.pb import clue_pb2, clue_pb2_grpc
+from common.turns import TURN_NS
 from ops import haproxy
 from tests.support.stack import RunningStack, running_stack, tallgrass
+from tests.support.turns import KNOWN, own_turn_ns, turns_ns
 
 pytestmark = pytest.mark.timeout(240)
 needs_haproxy = pytest.mark.skipif(haproxy.find() is None, reason="haproxy is not installed")
@@ -95,6 +97,15 @@ def test_the_default_stack_is_two_of_each(stack: RunningStack) -> None:
     assert services == [
         "edge-1", "edge-2", "clue-1", "clue-2", "exchange-1", "exchange-2", "haproxy", "redis-1", "redis-2",
     ]  # fmt: skip
+
+
+def test_all_but_edges_have_short_turns_of_the_cpu(stack: RunningStack) -> None:
+    """common/turns.py: also the threads that gRPC, Redis and HAProxy have started since."""
+    found = {service["name"]: turns_ns(service["pid"]) for service in stack.status()["services"]}
+    edges = {name: turns for name, turns in found.items() if name.startswith("edge")}
+    assert set().union(*edges.values()) == {own_turn_ns()}
+    others = {thread for name, turns in found.items() if name not in edges for thread in turns}
+    assert others == {TURN_NS if KNOWN else own_turn_ns()}
 
 
 def test_the_ready_line_tells_every_door(stack: RunningStack) -> None:
