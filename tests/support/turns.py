@@ -1,5 +1,6 @@
 """How long a thread's turns of the CPU are, as the kernel says."""
 
+import contextlib
 import ctypes
 import os
 import platform
@@ -20,8 +21,12 @@ def turn_ns(thread: int) -> int:
 
 
 def turns_ns(pid: int) -> set[int]:
-    """Of all threads."""
-    return {turn_ns(int(thread.name)) for thread in Path(f"/proc/{pid}/task").iterdir()}
+    """Of all threads. gRPC's come and go: one that has ended meanwhile has none."""
+    turns = set()
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(ProcessLookupError):
+            turns.add(turn_ns(int(thread.name)))
+    return turns
 
 
 def own_turn_ns() -> int:
